@@ -1,0 +1,132 @@
+package rtsp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/bartizan-vms/bartizan/wire/media"
+)
+
+// Request is what a viewer asks to see.
+type Request struct {
+	Path      string         // decoded, begins with "/", without the track suffix
+	Query     string         // raw, without "?"
+	Remote    netip.AddrPort // the viewer
+	TLS       bool
+	User      string // authenticated name; "" only on an Anonymous server
+	UserAgent string
+}
+
+// Handler decides what a viewer may see. Open is called for DESCRIBE (and for
+// SETUP without it), once per connection and path; the server closes the
+// Presentation when the connection ends. Its faults become statuses: NotFound
+// 404, Forbidden 403, Exhausted 453, Unavailable 503, Invalid 400, the rest
+// 500; only the status is told.
+type Handler interface {
+	Open(ctx context.Context, r Request) (Presentation, error)
+}
+
+// HandlerFunc lets a function be a Handler.
+type HandlerFunc func(ctx context.Context, r Request) (Presentation, error)
+
+// Open calls f.
+func (f HandlerFunc) Open(ctx context.Context, r Request) (Presentation, error) { return f(ctx, r) }
+
+// Offer is what DESCRIBE and SETUP need.
+type Offer struct {
+	Description media.Description
+	Payload     [2]uint8  // payload type per media.Kind; 0: sdp.DefaultPayload
+	SSRC        [2]uint32 // per media.Kind, told in SETUP's answer; 0: not told
+	Title       string
+	Range       string            // "npt=0-63.2" of a recording; "" for live
+	SDP         []byte            // instead of one built from Description (the lab's odd cameras); controls must end in sdp.Control(kind)
+	Header      map[string]string // more headers of DESCRIBE's answer
+}
+
+// Presentation is one thing a viewer opened. Methods are called one at a time.
+type Presentation interface {
+	Offer() Offer
+	// Play prepares sending from the place asked for. It is called again after
+	// PAUSE and for a new Range (seeking); the former Playback has ended then.
+	Play(ctx context.Context, r PlayRequest) (Playback, error)
+	Close()
+}
+
+// PlayRequest is PLAY's range.
+type PlayRequest struct {
+	Range  string  // as sent: "npt=10.5-", "clock=..."; "" when none
+	From   float64 // seconds of an npt range; 0 when none
+	To     float64 // 0: open end
+	Tracks [2]bool // which kinds the viewer set up
+}
+
+// Playback is one run of sending. Run has its own goroutine; it writes blocks
+// to s until ctx is done, the reader is gone (s.Write's error) or the material
+// ends (nil: the reader is told BYE and stays connected). Any other error
+// closes the viewer's connection: so a right withdrawn cuts the picture.
+type Playback interface {
+	Info() PlayInfo // Range ("npt=0-63.2", "npt=now-") and first Seq and RTPTime per kind (TrackInfo.Media is the kind)
+	Run(ctx context.Context, s *Sink) error
+}
+
+// Secret proves a viewer: a plain password, or the hashes of
+// "user:realm:password" in lower-case hexadecimal (RFC 7616 §3.4.2). An empty
+// field cannot prove that way.
+type Secret struct {
+	Password  string
+	HA1MD5    string
+	HA1SHA256 string
+}
+
+// ServerConfig is all a server needs. Zero numbers take the values told.
+type ServerConfig struct {
+	Handler Handler
+	Realm   string // "Bartizan"
+
+	// Authenticate finds the secret of a stream user for digest. Basic is
+	// accepted over TLS only, proved by VerifyBasic or else by the secret's
+	// Password. Without either, Anonymous must be true: then everybody may ask.
+	Authenticate func(ctx context.Context, user string) (Secret, bool)
+	VerifyBasic  func(ctx context.Context, remote netip.Addr, user, password string) bool
+	Anonymous    bool
+
+	// Admit is asked when a connection comes and before credentials are
+	// looked at; false closes it. Failed is told of each wrong credential.
+	Admit  func(remote netip.Addr) bool
+	Failed func(remote netip.Addr, user string)
+	Log    func(remote netip.AddrPort, event string) // connection's end and reason; no secrets; nil: none
+
+	MaxConns      int           // 1000
+	MaxConnsPerIP int           // 250
+	Idle          time.Duration // a connection without session or request is closed: 15 s
+	Session       time.Duration // announced session time-out: 60 s
+	WriteTimeout  time.Duration // a reader that takes nothing for so long is cut: 10 s
+	NoUDP         bool
+	UDPMin        uint16 // range of server ports; 0: any
+	UDPMax        uint16
+	Name          string // Server header: "Bartizan"
+}
+
+// Server serves viewers. It is safe to Serve several listeners at once.
+type Server struct{}
+
+// NewServer checks cfg (fault.Invalid) and starts nothing.
+func NewServer(cfg ServerConfig) (*Server, error) { return nil, errors.New("not built") }
+
+// Serve accepts from l (a TCP listener, or tls.NewListener over one for RTSPS)
+// until ctx is done, then closes l and every connection of it, and returns
+// when all their goroutines ended: nil when ctx asked for it.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { return nil }
+
+// ServerStats counts. Read it from any goroutine.
+type ServerStats struct {
+	Conns, Readers                   int64 // now
+	Accepted, Refused, AuthFailed    uint64
+	BytesOut, UnitsOut, UnitsSkipped uint64
+}
+
+// Stats gives the counts so far.
+func (s *Server) Stats() ServerStats { return ServerStats{} }
