@@ -41,14 +41,14 @@ type Session struct {
 
 // Media is one m= section.
 type Media struct {
-	Type        string // "video", "audio", "application", "text", lower case
-	Protocol    string // "RTP/AVP", "RTP/SAVP" ...
-	Control     string // a=control, as written; "" when absent
-	PayloadType uint8  // the first usable one of the m= line
-	Encoding    string // encoding name, upper case: "H264", "MPEG4-GENERIC", "VND.ONVIF.METADATA"
-	ClockRate   int    // ticks a second of the RTP timestamp
-	Channels    int    // audio: channels of the rtpmap, 1 when unstated
-	Fmtp        map[string]string
+	Type        string            // "video", "audio", "application", "text", lower case
+	Protocol    string            // "RTP/AVP", "RTP/SAVP" ...
+	Control     string            // a=control, as written; "" when absent
+	PayloadType uint8             // the first usable one of the m= line
+	Encoding    string            // encoding name, upper case: "H264", "MPEG4-GENERIC", "VND.ONVIF.METADATA"
+	ClockRate   int               // ticks a second of the RTP timestamp
+	Channels    int               // audio: channels of the rtpmap, 1 when unstated
+	Fmtp        map[string]string // a=fmtp of PayloadType; names in lower case, values as written
 	Direction   Direction
 	// Track is what the section describes as far as the description tells:
 	// Codec Unknown when it is none we carry; Config nil when the parameter
@@ -59,9 +59,9 @@ type Media struct {
 
 // AAC says how AAC is laid in RTP packets.
 type AAC struct {
-	LATM             bool // RFC 6416 MP4A-LATM; else RFC 3640 mpeg4-generic
-	ConfigInBand     bool // LATM with cpresent=1: StreamMuxConfig travels in the packets
-	SizeLength       int  // bits, RFC 3640 §4.1
+	LATM             bool   // RFC 6416 MP4A-LATM; else RFC 3640 mpeg4-generic
+	LATMConfig       []byte // StreamMuxConfig of config=; nil with cpresent=1: it travels in the packets
+	SizeLength       int    // bits, RFC 3640 §4.1
 	IndexLength      int
 	IndexDeltaLength int
 }
