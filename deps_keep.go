@@ -1,6 +1,6 @@
 //go:build tools
 
-package deps
+package bartizan
 
 import (
 	_ "github.com/alecthomas/kong"
