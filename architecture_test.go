@@ -36,9 +36,10 @@ var may = []struct {
 	{"response", []string{"base/...", "vms", "naas", "security"}, "where the houses meet; words only"},
 	{"engine/...", []string{"base/...", "wire/...", "vms", "naas", "security", "vms/storage", "security/authentication", "security/confidentiality"}, "what crosses the wall is a word; the three rooms named define the narrow store interfaces their engines fill, and the row types in them"},
 	{"api/...", []string{"base/...", "wire/media", "vms", "naas", "security", "api/..."}, "decides nothing; words only"},
+	{"api/viewers", []string{"base/...", "wire/...", "vms", "security"}, "the RTSP face speaks the wire protocol it is named for, as api speaks HTTP"},
 	{"console", []string{"base/..."}, "static files"},
 	{"lab/...", []string{"base/...", "wire/...", "lab/..."}, "simulated cameras speak the wire, not the house"},
-	{"node", []string{"..."}, "introduces rooms to engines"},
+	{"node/...", []string{"..."}, "introduces rooms to engines"},
 	{"cmd/...", []string{"base/...", "node", "node/...", "api/client", "lab/..."}, "the door"},
 	{"conformance/...", []string{"..."}, "trials may see everything"},
 }

@@ -236,3 +236,18 @@ type Fragment struct {
 	Size               int  // bytes of moof+mdat in clear
 	Key                bool // begins with a key picture
 }
+
+// MediaStart is the earliest decoding time in the fragment on its run's clock,
+// d being the run's description.
+func (f Fragment) MediaStart(d media.Description) time.Duration {
+	start := time.Duration(-1)
+	if f.VideoDTS >= 0 {
+		start = timebase.FromTicks(f.VideoDTS, d.Video.ClockRate).Duration()
+	}
+	if f.AudioDTS >= 0 {
+		if a := timebase.FromTicks(f.AudioDTS, d.Audio.ClockRate).Duration(); start < 0 || a < start {
+			start = a
+		}
+	}
+	return max(start, 0)
+}

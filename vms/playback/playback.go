@@ -134,13 +134,13 @@ func (v *video) layOut(frags []vms.Fragment, runs map[vms.RunID]int) {
 	)
 	for i, f := range frags {
 		d := runs[f.Run]
-		media := mediaStart(f, v.descs[d])
+		start := f.MediaStart(v.descs[d])
 		want := f.Start.Sub(origin)
-		drift := want - (media + offset)
+		drift := want - (start + offset)
 		if f.Run != run || drift > reanchor || drift < -reanchor {
-			run, offset = f.Run, max(want, ended)-media
+			run, offset = f.Run, max(want, ended)-start
 		}
-		ended = media + offset + f.Duration
+		ended = start + offset + f.Duration
 		p := piece{Fragment: f, desc: d, size: int64(f.Size)}
 		p.patch = fmp4.Patch{
 			Sequence: uint32(i + 1),
@@ -162,20 +162,6 @@ func (v *video) layOut(frags []vms.Fragment, runs map[vms.RunID]int) {
 		sum.Write(line[:])
 	}
 	v.etag = `"` + hex.EncodeToString(sum.Sum(nil)[:16]) + `"`
-}
-
-// mediaStart is the earliest time in a fragment on its run's clock.
-func mediaStart(f vms.Fragment, d media.Description) time.Duration {
-	start := time.Duration(-1)
-	if f.VideoDTS >= 0 {
-		start = timebase.FromTicks(f.VideoDTS, d.Video.ClockRate).Duration()
-	}
-	if f.AudioDTS >= 0 {
-		if a := timebase.FromTicks(f.AudioDTS, d.Audio.ClockRate).Duration(); start < 0 || a < start {
-			start = a
-		}
-	}
-	return max(start, 0)
 }
 
 func (v *video) Size() int64         { return v.pieces[len(v.pieces)-1].end }
