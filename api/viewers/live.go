@@ -160,7 +160,9 @@ func (r *relay) run(ctx context.Context, sub vms.Subscription, start [2]uint32) 
 	}
 }
 
-func same(a, b media.Description) bool { return sameTrack(a.Video, b.Video) && sameTrack(a.Audio, b.Audio) }
+func same(a, b media.Description) bool {
+	return sameTrack(a.Video, b.Video) && sameTrack(a.Audio, b.Audio)
+}
 
 func sameTrack(a, b media.Track) bool {
 	return a.Codec == b.Codec && a.ClockRate == b.ClockRate && a.Channels == b.Channels && bytes.Equal(a.Config, b.Config)
