@@ -96,11 +96,12 @@ func latmValue(r *bits.Reader) uint32 {
 }
 
 // Element takes an AudioMuxElement (§1.7.3.1) apart and calls frame once for
-// each access unit, whose bytes are valid during the call only. m is the
+// each access unit with the configuration it is coded by; its bytes are valid
+// during the call only. m is the
 // configuration out of band, or nil where the stream carries its own (RFC 6416
 // cpresent=1); the configuration in force is returned. scratch is used for
 // elements that are not byte aligned and returned for the next call.
-func Element(b []byte, m *Mux, inBand bool, scratch []byte, frame func([]byte)) (*Mux, []byte, error) {
+func Element(b []byte, m *Mux, inBand bool, scratch []byte, frame func(m *Mux, au []byte)) (*Mux, []byte, error) {
 	r := bits.New(b)
 	if inBand && !r.Flag() { // useSameStreamMux
 		got, err := parseMux(r, b)
@@ -130,7 +131,7 @@ func Element(b []byte, m *Mux, inBand bool, scratch []byte, frame func([]byte)) 
 			continue
 		}
 		if at := r.Pos(); at&7 == 0 {
-			frame(b[at/8 : at/8+size])
+			frame(m, b[at/8:at/8+size])
 			r.Skip(size * 8)
 			continue
 		}
@@ -138,7 +139,7 @@ func Element(b []byte, m *Mux, inBand bool, scratch []byte, frame func([]byte)) 
 		for range size {
 			scratch = append(scratch, byte(r.Bits(8)))
 		}
-		frame(scratch)
+		frame(m, scratch)
 	}
 	return m, scratch, nil
 }
