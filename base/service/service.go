@@ -13,7 +13,9 @@ import (
 
 // Runner is a part with a life. Run must return soon after ctx is done, with
 // nil or ctx's error when that was the reason.
-type Runner interface{ Run(ctx context.Context) error }
+type Runner interface {
+	Run(ctx context.Context) error
+}
 
 // Func lets a function be a Runner.
 type Func func(ctx context.Context) error
