@@ -249,9 +249,10 @@ type Decoder interface {
 
 // Live shows streams as they come (X.1453 §6-F1).
 type Live interface {
-	// WHEP answers a viewer's SDP offer (RFC 9725). The session ends with ctx,
-	// with EndWHEP, or when the peer goes.
-	WHEP(ctx context.Context, id StreamID, offer string) (session, answer string, err error)
+	// WHEP answers a viewer's SDP offer (RFC 9725). The session ends with ctx
+	// (which must outlive the request), with EndWHEP, when the stream's run ends
+	// or when the peer goes; ended, unless nil, is then called once.
+	WHEP(ctx context.Context, id StreamID, offer string, ended func()) (session, answer string, err error)
 	EndWHEP(session string) error
 	// Watch sends the stream as fMP4: an init piece, then one fragment an access
 	// unit, until ctx ends. send must not keep p.
@@ -283,4 +284,5 @@ type Piece struct {
 	Bytes       []byte
 	Cause       Cause
 	Detail      string
+	Lost        int // access units this viewer's queue dropped just before
 }
