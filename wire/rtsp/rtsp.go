@@ -17,6 +17,7 @@ const (
 	maxLine    = 8 << 10
 	maxHeaders = 64
 	maxBody    = 256 << 10
+	maxHead    = 64 << 10
 )
 
 // Transport is how RTP travels.

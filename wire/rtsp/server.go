@@ -2,11 +2,15 @@ package rtsp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/wire/media"
 )
 
@@ -111,22 +115,155 @@ type ServerConfig struct {
 }
 
 // Server serves viewers. It is safe to Serve several listeners at once.
-type Server struct{}
+type Server struct {
+	cfg ServerConfig
+
+	mu    sync.Mutex // guards conns and perIP
+	conns int
+	perIP map[netip.Addr]int
+
+	counts struct {
+		readers                       atomic.Int64
+		accepted, refused, authFailed atomic.Uint64
+		bytes, units                  atomic.Uint64
+	}
+}
 
 // NewServer checks cfg (fault.Invalid) and starts nothing.
-func NewServer(cfg ServerConfig) (*Server, error) { return nil, errors.New("not built") }
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if cfg.Handler == nil {
+		return nil, fault.New(fault.Invalid, "an RTSP server needs a handler", "")
+	}
+	if !cfg.Anonymous && cfg.Authenticate == nil && cfg.VerifyBasic == nil {
+		return nil, fault.New(fault.Invalid, "an RTSP server needs a way to know its viewers", "")
+	}
+	if cfg.UDPMin > cfg.UDPMax {
+		return nil, fault.New(fault.Invalid, "the range of UDP ports is empty", "")
+	}
+	if cfg.Realm == "" {
+		cfg.Realm = "Bartizan"
+	}
+	if cfg.Name == "" {
+		cfg.Name = "Bartizan"
+	}
+	if cfg.MaxConns <= 0 {
+		cfg.MaxConns = 1000
+	}
+	if cfg.MaxConnsPerIP <= 0 {
+		cfg.MaxConnsPerIP = 250
+	}
+	if cfg.Idle <= 0 {
+		cfg.Idle = 15 * time.Second
+	}
+	if cfg.Session <= 0 {
+		cfg.Session = time.Minute
+	}
+	if cfg.WriteTimeout <= 0 {
+		cfg.WriteTimeout = 10 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = func(netip.AddrPort, string) {}
+	}
+	if cfg.Failed == nil {
+		cfg.Failed = func(netip.Addr, string) {}
+	}
+	if cfg.Admit == nil {
+		cfg.Admit = func(netip.Addr) bool { return true }
+	}
+	return &Server{cfg: cfg, perIP: make(map[netip.Addr]int)}, nil
+}
 
-// Serve accepts from l (a TCP listener, or tls.NewListener over one for RTSPS)
-// until ctx is done, then closes l and every connection of it, and returns
-// when all their goroutines ended: nil when ctx asked for it.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error { return nil }
+// Serve accepts from l until ctx is done, then closes l and every connection
+// of it, and returns when all their goroutines ended: nil when ctx asked for it.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return s.serve(ctx, l, func(c net.Conn) net.Conn { return c })
+}
+
+// ServeTLS is Serve for RTSPS. l gives plain connections: records are gathered
+// beneath TLS, which a tls.Listener could not do.
+func (s *Server) ServeTLS(ctx context.Context, l net.Listener, cfg *tls.Config) error {
+	cfg = cfg.Clone()
+	cfg.DynamicRecordSizingDisabled = true
+	return s.serve(ctx, l, func(c net.Conn) net.Conn { return newSecureConn(c, cfg) })
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener, wrap func(net.Conn) net.Conn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wait := 5 * time.Millisecond
+	for {
+		raw, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return fault.Wrap(fault.Unavailable, err, "the RTSP listener was closed", "")
+			}
+			// Out of descriptors, or a connection that vanished: others still come.
+			t := time.NewTimer(wait)
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+			}
+			t.Stop()
+			wait = min(2*wait, time.Second)
+			continue
+		}
+		wait = 5 * time.Millisecond
+		remote, err := netip.ParseAddrPort(raw.RemoteAddr().String())
+		remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+		if err != nil || !s.cfg.Admit(remote.Addr()) || !s.enter(remote.Addr()) {
+			s.counts.refused.Add(1)
+			raw.Close()
+			continue
+		}
+		s.counts.accepted.Add(1)
+		wg.Go(func() {
+			defer s.leave(remote.Addr())
+			s.converse(ctx, wrap(raw), remote)
+		})
+	}
+}
+
+// enter takes a place for a connection.
+func (s *Server) enter(ip netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns >= s.cfg.MaxConns || s.perIP[ip] >= s.cfg.MaxConnsPerIP {
+		return false
+	}
+	s.conns++
+	s.perIP[ip]++
+	return true
+}
+
+func (s *Server) leave(ip netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns--
+	if s.perIP[ip]--; s.perIP[ip] == 0 {
+		delete(s.perIP, ip)
+	}
+}
 
 // ServerStats counts. Read it from any goroutine.
 type ServerStats struct {
-	Conns, Readers                   int64 // now
-	Accepted, Refused, AuthFailed    uint64
-	BytesOut, UnitsOut, UnitsSkipped uint64
+	Conns, Readers                int64 // now
+	Accepted, Refused, AuthFailed uint64
+	BytesOut, UnitsOut            uint64
 }
 
 // Stats gives the counts so far.
-func (s *Server) Stats() ServerStats { return ServerStats{} }
+func (s *Server) Stats() ServerStats {
+	s.mu.Lock()
+	conns := s.conns
+	s.mu.Unlock()
+	c := &s.counts
+	return ServerStats{int64(conns), c.readers.Load(), c.accepted.Load(), c.refused.Load(), c.authFailed.Load(), c.bytes.Load(), c.units.Load()}
+}
