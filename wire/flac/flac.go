@@ -149,7 +149,7 @@ func subframe(w *bits.Writer, samples, work []int32) {
 	residual(work, samples, order)
 	part, params, size := partition(work[order:], len(samples), order)
 	header := func(kind uint64) {
-		w.Put(kind<<1, 7)
+		w.Put(kind, 7) // a zero, then the type in 6 bits
 		if wasted == 0 {
 			w.Put(0, 1)
 		} else {
