@@ -70,6 +70,8 @@ type Config struct {
 	// Listen is HOST:PORT of both the UDP and the TCP port; an empty host is
 	// every address, port 0 any free one. "" turns the door off.
 	Listen string
+	// AnyPort takes a free port when the one in Listen is taken.
+	AnyPort bool
 	// Public are further addresses under which viewers reach this machine, such
 	// as that of a router that forwards the ports.
 	Public []netip.Addr
@@ -129,6 +131,10 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	udp, tcp, err := listen(ctx, s.cfg.Listen)
+	if err != nil && s.cfg.AnyPort {
+		host, _, _ := net.SplitHostPort(s.cfg.Listen)
+		udp, tcp, err = listen(ctx, net.JoinHostPort(host, "0"))
+	}
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, err, "the WebRTC port "+s.cfg.Listen+" cannot be opened", "end the program that holds it, or set another port")
 	}
