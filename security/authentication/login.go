@@ -1,0 +1,142 @@
+package authentication
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/bartizan-vms/bartizan/base/fault"
+	"github.com/bartizan-vms/bartizan/base/timebase"
+	"github.com/bartizan-vms/bartizan/security"
+)
+
+// Most bytes of what is typed at log-in; more is wrong without a look.
+const maxTyped = 4 * MaxPassword
+
+func wrongLogin() error {
+	return fault.New(fault.Unauthenticated, "the name, the password or the code is wrong", "check all three; a code serves once, so wait for the next one if it was used just now")
+}
+
+// Login checks password and TOTP (or a recovery code) and opens a session. The
+// Unauthenticated fault does not tell which of the three was wrong, nor does
+// the time it takes; Exhausted holds a Wait.
+func (s *Service) Login(ctx context.Context, l security.Login, o security.Origin) (security.Subject, string, error) {
+	var none security.Subject
+	folded := Fold(l.Name[:min(len(l.Name), maxTyped)])
+	at := addressOf(o.Remote)
+
+	s.mu.RLock()
+	p := s.folded[folded]
+	who, known := s.nobody, false
+	if p != nil {
+		who = p
+		_, known = p.Known[at.String()]
+	}
+	stored, used, codes := who.Password, who.Step, slices.Clone(who.Recovery)
+	s.mu.RUnlock()
+
+	if left := s.limits.charge(at, folded, known); left > 0 {
+		return none, "", tooMany(left)
+	}
+	h, err := parsePHC(stored)
+	if err != nil {
+		return none, "", err
+	}
+	var right bool
+	lane := s.others
+	if known {
+		lane = s.known
+	}
+	password := l.Password[:min(len(l.Password), maxTyped)]
+	if err := lane.do(ctx, func() { right = h.matches(password) }); err != nil {
+		s.limits.refund(at, folded, known, false)
+		return none, "", err
+	}
+	// The second factor is examined whether or not the first was right.
+	now, code := s.clock.Now(), readCode(l.Code)
+	seed, err := s.sealer.Open(seedPlace(who.ID), who.Seed)
+	if err != nil {
+		return none, "", fault.In("the second factor cannot be read", err)
+	}
+	step := totpStep(seed, code.totp, now, used)
+	recovery := findRecovery(codes, code.recovery)
+	if p == nil || !right || step == 0 && !recovery || len(l.Name) > maxTyped || len(l.Password) > maxTyped {
+		return none, "", wrongLogin()
+	}
+
+	change := Login{Step: step, Recovery: code.recovery, Address: at.String()}
+	if h.cost != today {
+		// Twice the work, once a person, after a change of cost.
+		if err := lane.do(ctx, func() { change.Password = hash(password) }); err != nil {
+			s.limits.refund(at, folded, known, false)
+			return none, "", err
+		}
+	}
+	var cookie string
+	change.Pass, cookie = newPass(p.ID, security.ViaSession, "", now, SessionLife, o)
+	s.mu.RLock()
+	change.Forget = forget(p.Known, change.Address, now)
+	s.mu.RUnlock()
+	if err := s.store.Login(ctx, change); err != nil {
+		if fault.Is(err, fault.Conflict) { // the code served another log-in meanwhile
+			return none, "", wrongLogin()
+		}
+		s.limits.refund(at, folded, known, false)
+		return none, "", fault.In("the log-in could not be kept", err)
+	}
+	s.limits.refund(at, folded, known, true)
+
+	s.mu.Lock()
+	if step > 0 {
+		p.Step = max(p.Step, step)
+	} else {
+		p.Recovery = slices.DeleteFunc(slices.Clone(p.Recovery), func(h [32]byte) bool { return h == code.recovery })
+	}
+	if change.Password != "" {
+		p.Password = change.Password
+	}
+	for _, a := range change.Forget {
+		delete(p.Known, a)
+	}
+	p.Known[change.Address] = now
+	m := s.addPass(change.Pass)
+	old := s.oldest(p)
+	s.mu.Unlock()
+	if old != nil {
+		// If its row stays for now, Run tries again: it has ended already.
+		_ = s.end(ctx, old)
+	}
+	return m.subject(o), cookie, nil
+}
+
+// forget chooses the addresses that make room for a new one: what is too old,
+// and the oldest when there are too many. s.mu is held.
+func forget(known map[string]timebase.Wall, add string, now timebase.Wall) (gone []string) {
+	addrs := slices.SortedFunc(maps.Keys(known), func(a, b string) int { return int(min(max(known[b]-known[a], -1), 1)) }) // newest first
+	room := maxKnown - 1
+	for _, a := range addrs {
+		if a == add {
+			continue
+		}
+		if room--; room < 0 || now.Sub(known[a]) > knownFor {
+			gone = append(gone, a)
+		}
+	}
+	return gone
+}
+
+// oldest is the session that must give way, or nil. s.mu is held.
+func (s *Service) oldest(p *person) (old *pass) {
+	n := 0
+	for _, m := range s.passes {
+		if m.person == p && m.Kind == security.ViaSession {
+			if n++; old == nil || m.seen.Load() < old.seen.Load() {
+				old = m
+			}
+		}
+	}
+	if n <= maxSessions {
+		return nil
+	}
+	return old
+}
