@@ -167,6 +167,9 @@ func New(cfg Config) (*Camera, error) {
 	if cfg.MTU == 0 {
 		cfg.MTU = 1400
 	}
+	if cfg.MTU < 128 || cfg.MTU > 60000 {
+		return nil, fault.New(fault.Invalid, "a packet has 128 to 60000 bytes", "")
+	}
 	if cfg.Main.Clip == "" {
 		cfg.Main.Clip = clips.Names()[0]
 	}

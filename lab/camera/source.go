@@ -101,7 +101,7 @@ func (s spec) material() (media.Track, []media.Unit, int64, error) {
 		t = f.Description.Audio
 	}
 	var units []media.Unit
-	var first, period int64
+	var first, period, usual int64
 	for i, sm := range f.Samples {
 		if sm.Kind != s.kind {
 			continue
@@ -111,16 +111,19 @@ func (s spec) material() (media.Track, []media.Unit, int64, error) {
 			return media.Track{}, nil, 0, err
 		}
 		if len(units) == 0 {
-			first = u.DTS
+			first, usual = u.DTS, int64(sm.Duration)
 		}
 		u.DTS, u.PTS = u.DTS-first, u.PTS-first
-		period = u.DTS + int64(sm.Duration)
+		period = u.DTS + usual // the last unit of sound is shortened in MP4, not on the wire
 		units = append(units, u)
 	}
 	if len(units) == 0 || !units[0].Key || period <= 0 {
 		return media.Track{}, nil, 0, fault.Newf(fault.Corrupt, "the clip %s has no such track, or does not begin with a key picture", name)
 	}
 	if s.kind == media.VideoTrack {
+		if t.ClockRate != videoClock {
+			return media.Track{}, nil, 0, fault.Newf(fault.Unsupported, "the clip %s counts %d ticks a second, a camera counts 90000", name, t.ClockRate)
+		}
 		err = s.dress(t, units, period)
 	}
 	return t, units, period, err
@@ -226,7 +229,7 @@ func channel(k media.Kind, rtcp bool) byte {
 
 func packetize(s spec, t media.Track, units []media.Unit, period int64) (*source, error) {
 	src := &source{track: t, payload: sdp.DefaultPayload(t), period: period}
-	p, err := rtp.NewPacketizer(t, src.payload, 0, s.mtu)
+	p, err := rtp.NewPacketizer(t, src.payload, 0, s.mtu-12) // it counts payload, we count the packet
 	if err != nil {
 		return nil, err
 	}

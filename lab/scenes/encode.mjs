@@ -25,7 +25,8 @@ function ffmpeg(...a) {
   if (r.status !== 0) throw new Error('ffmpeg failed');
 }
 
-const tidy = ['-map_metadata', '-1', '-fflags', '+bitexact', '-flags:v', '+bitexact', '-flags:a', '+bitexact', '-movflags', '+faststart', '-pix_fmt', 'yuv420p'];
+const tidy = ['-map_metadata', '-1', '-fflags', '+bitexact', '-flags:v', '+bitexact', '-flags:a', '+bitexact', '-movflags', '+faststart', '-video_track_timescale', '90000',
+  '-pix_fmt', 'yuv420p'];
 const avc = (preset, profile, gop, kbit) => ['-c:v', 'libx264', '-preset', preset, '-profile:v', profile, '-bf', '0', '-g', `${gop}`, '-keyint_min', `${gop}`,
   '-sc_threshold', '0', '-b:v', `${kbit}k`, '-maxrate', `${kbit * 2}k`, '-bufsize', `${kbit * 2}k`, '-x264-params', 'stitchable=1:threads=1'];
 const inputs = (name, raw) => ['-i', raw, '-f', 'lavfi', '-t', '10', '-i', sound[name], '-map', '0:v', '-map', '1:a', '-t', '10'];
