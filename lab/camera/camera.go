@@ -238,6 +238,9 @@ type authority interface {
 
 func newServer(cfg Config, a authority) (*rtsp.Server, error) {
 	sc := rtsp.ServerConfig{Handler: a, Realm: Realm, NoUDP: cfg.NoUDP, Name: "BartizanLab/1", Anonymous: cfg.User == "", MaxConns: 10000, MaxConnsPerIP: 10000}
+	for _, a := range cfg.Digest {
+		sc.Digest = append(sc.Digest, string(a))
+	}
 	if cfg.User != "" {
 		sc.Authenticate = func(_ context.Context, user string) (rtsp.Secret, bool) {
 			return secret(cfg), user == cfg.User && !a.rejects()

@@ -96,6 +96,7 @@ type ServerConfig struct {
 	Authenticate func(ctx context.Context, user string) (Secret, bool)
 	VerifyBasic  func(ctx context.Context, remote netip.Addr, user, password string) bool
 	Anonymous    bool
+	Digest       []string // algorithms challenged with, in this order; nil: "SHA-256" and "MD5"
 
 	// Admit is asked when a connection comes and before credentials are
 	// looked at; false closes it. Failed is told of each wrong credential.

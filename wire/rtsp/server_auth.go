@@ -130,7 +130,11 @@ func (c *conn) challenges(r *message, stale bool) {
 	if c.s.cfg.Authenticate == nil {
 		return
 	}
-	for _, alg := range []string{"SHA-256", "MD5"} {
+	algorithms := c.s.cfg.Digest
+	if algorithms == nil {
+		algorithms = []string{"SHA-256", "MD5"}
+	}
+	for _, alg := range algorithms {
 		v := "Digest realm=" + realm + ", nonce=" + quote(c.gate.nonce) + ", algorithm=" + alg + `, qop="auth"`
 		if stale {
 			v += ", stale=true"
