@@ -57,6 +57,9 @@ type StreamConfig struct {
 	QueueUnits int       // a reader more units behind than this jumps to the next key: 256
 	QueueBytes int       // or more bytes: 4 MiB
 	GroupBytes int       // most bytes of the group of pictures kept for new readers: 16 MiB
+	// SoundHold is how long sound may wait for a picture to travel with, which
+	// halves the cost of a reader: 30 ms; negative: not at all. Pictures never wait.
+	SoundHold time.Duration
 }
 
 const maxGroupUnits = 16 << 10
@@ -70,7 +73,9 @@ type Stream struct {
 
 	mu          sync.Mutex // guards all below
 	wake        *sync.Cond
-	ring        []held // block n is ring[n%len(ring)], for first <= n < next
+	flush       *time.Timer // wakes readers for sound no picture came to take along
+	holding     bool        // flush is running
+	ring        []held      // block n is ring[n%len(ring)], for first <= n < next
 	first, next uint64
 	start       uint64 // bytes written before block first
 	end         uint64 // bytes written ever
@@ -107,8 +112,20 @@ func NewStream(cfg StreamConfig) *Stream {
 	if cfg.GroupBytes <= 0 {
 		cfg.GroupBytes = 16 << 20
 	}
+	if cfg.SoundHold == 0 {
+		cfg.SoundHold = 30 * time.Millisecond
+	}
 	s := &Stream{cfg: cfg, ring: make([]held, 64)}
 	s.wake = sync.NewCond(&s.mu)
+	s.flush = time.AfterFunc(time.Hour, func() {
+		s.mu.Lock()
+		if s.holding {
+			s.holding = false
+			s.wake.Broadcast()
+		}
+		s.mu.Unlock()
+	})
+	s.flush.Stop()
 	return s
 }
 
@@ -156,6 +173,16 @@ func (s *Stream) WriteBlock(b Block) error {
 		s.key, s.hasKey = at, true
 	}
 	s.evict()
+	if b.Kind == media.AudioTrack && s.video && s.cfg.SoundHold > 0 {
+		// Sound goes in one write with the next picture: a write costs far more
+		// than what it carries.
+		if !s.holding {
+			s.holding = true
+			s.flush.Reset(s.cfg.SoundHold)
+		}
+		return nil
+	}
+	s.holding = false
 	s.wake.Broadcast()
 	return nil
 }
@@ -207,6 +234,7 @@ func (s *Stream) Close(err error) {
 	defer s.mu.Unlock()
 	if !s.closed {
 		s.closed, s.err = true, err
+		s.flush.Stop()
 		s.wake.Broadcast()
 	}
 }
