@@ -1,0 +1,106 @@
+// Command bartizan is a secure video management system in one program. This
+// package is only the door: it reads flags, asks node or, through api/client, a
+// running node, prints, and turns faults into exit codes: 0 done, 1 it did not
+// work (or check found something), 2 wrong use. Its behaviour is told in
+// testdata/script.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/bartizan-vms/bartizan/base/fault"
+)
+
+// version is set when building: -ldflags "-X main.version=...".
+var version = "unknown"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// streams are what a command talks through.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+type commands struct {
+	Serve   serveCmd   `cmd:"" help:"Run a node: record cameras, serve the console."`
+	Setup   setupCmd   `cmd:"" help:"Redeem the one-time set-up link and make the first administrator."`
+	Camera  cameraCmd  `cmd:"" help:"Add, list, remove and probe cameras of a running node."`
+	Check   checkCmd   `cmd:"" help:"Compare recordings, index and keys; exit 1 when something is wrong."`
+	Bench   benchCmd   `cmd:"" help:"Measure this machine: record, fanout, seek."`
+	Config  configCmd  `cmd:"" help:"Print every configuration key with its default."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+type exit int
+
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) (code int) {
+	// kong ends the program after --help through Exit; here that is a return.
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case exit:
+			code = int(v)
+		default:
+			panic(v)
+		}
+	}()
+	var c commands
+	p, err := kong.New(&c, kong.Name("bartizan"), kong.Description("A secure video management system that brings its own network."),
+		kong.Writers(out, errs), kong.Exit(func(n int) { panic(exit(n)) }), kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(streams{in, out, errs}))
+	if err != nil {
+		fmt.Fprintln(errs, "bartizan:", err)
+		return 1
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	k, err := p.Parse(args)
+	if err != nil {
+		fmt.Fprintf(errs, "bartizan: %v\n`bartizan --help` shows what there is.\n", err)
+		return 2
+	}
+	if err := k.Run(); err != nil {
+		return tell(errs, err)
+	}
+	return 0
+}
+
+// silent is a failure that has told itself already.
+var silent = errors.New("told")
+
+func tell(w io.Writer, err error) int {
+	if errors.Is(err, silent) {
+		return 1
+	}
+	fmt.Fprintf(w, "bartizan: %s\n", err)
+	if do := fault.Advice(err); do != "" {
+		fmt.Fprintf(w, "  %s\n", strings.ToUpper(do[:1])+do[1:]+".")
+	}
+	if fault.Is(err, fault.Invalid) {
+		return 2
+	}
+	return 1
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(s streams) error {
+	_, err := fmt.Fprintln(s.out, "bartizan", version)
+	return err
+}
