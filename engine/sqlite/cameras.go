@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -59,7 +60,7 @@ func (c *Cameras) PutCamera(ctx context.Context, s vms.StoredCamera) error {
 // called stays. No camera of that id is no error.
 func (c *Cameras) DeleteCamera(ctx context.Context, id vms.CameraID, at timebase.Wall) error {
 	return c.db.Update(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO cameras_removed (id, name, created, removed) SELECT id, name, created, ? FROM cameras WHERE id = ?", int64(at), id); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO cameras_removed (id, name, created, removed, keep_age, keep_bytes) SELECT id, name, created, ?, keep_age, keep_bytes FROM cameras WHERE id = ?", int64(at), id); err != nil {
 			return wrong(c.db.path, err)
 		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM cameras WHERE id = ?", id)
@@ -68,3 +69,14 @@ func (c *Cameras) DeleteCamera(ctx context.Context, id vms.CameraID, at timebase
 }
 
 var _ vms.CameraStore = (*Cameras)(nil)
+
+// RemovedKeep is how long the recordings of a camera that was removed stay;
+// NotFound.
+func (d *DB) RemovedKeep(ctx context.Context, id vms.CameraID) (vms.Keep, error) {
+	var k vms.Keep
+	err := d.View().QueryRowContext(ctx, "SELECT keep_age, keep_bytes FROM cameras_removed WHERE id = ?", id).Scan(&k.Age, &k.Bytes)
+	if errors.Is(err, sql.ErrNoRows) {
+		return k, fault.New(fault.NotFound, "no camera of that id was removed", "")
+	}
+	return k, fault.In("the removed cameras cannot be read", err)
+}

@@ -1,6 +1,7 @@
 -- Cameras (vms/camera). Times are nanoseconds since 1970, limits 0 mean none,
 -- the password is sealed elsewhere. A removed camera's row goes; that it was
--- there stays, so that its id is never used again.
+-- there stays, so that its id is never used again and its recordings go when
+-- they were meant to.
 -- +goose Up
 CREATE TABLE cameras (
   id           TEXT PRIMARY KEY,
@@ -22,10 +23,12 @@ CREATE TABLE cameras (
   created      INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE cameras_removed (
-  id      TEXT PRIMARY KEY,
-  name    TEXT NOT NULL,
-  created INTEGER NOT NULL,
-  removed INTEGER NOT NULL
+  id         TEXT PRIMARY KEY,
+  name       TEXT NOT NULL,
+  created    INTEGER NOT NULL,
+  removed    INTEGER NOT NULL,
+  keep_age   INTEGER NOT NULL,
+  keep_bytes INTEGER NOT NULL
 ) WITHOUT ROWID;
 -- +goose Down
 DROP TABLE cameras_removed;
