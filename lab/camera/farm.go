@@ -20,11 +20,12 @@ type FarmConfig struct {
 	Cameras int
 	Camera  Config // what each is like; Listen, Phase and Pacer are the farm's
 	// Listen is the one port of all cameras, whose paths are then /0/main,
-	// /0/sub, /1/main ...; "" gives each its own port of 127.0.0.1.
+	// /0/sub, /1/main ...; credentials are then the port's: they are rejected
+	// when the first camera rejects them. "" gives each its own port of 127.0.0.1.
 	Listen string
 	// Clips, when not empty, are dealt out in turn instead of Camera.Main.Clip.
 	Clips []string
-	Tick  time.Duration // of the wheel: 2 ms
+	Tick  time.Duration // of the wheel: 5 ms
 }
 
 // Farm is many cameras.

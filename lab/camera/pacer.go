@@ -28,10 +28,10 @@ type waiter struct {
 	c  chan<- struct{}
 }
 
-// NewPacer makes a wheel; tick is how late a picture may leave, 2 ms when 0.
+// NewPacer makes a wheel; tick is how late a picture may leave, 5 ms when 0.
 func NewPacer(tick time.Duration) *Pacer {
 	if tick <= 0 {
-		tick = 2 * time.Millisecond
+		tick = 5 * time.Millisecond
 	}
 	return &Pacer{tick: tick, start: time.Now(), armed: math.MaxInt64, wake: make(chan struct{}, 1)}
 }

@@ -318,6 +318,22 @@ func TestWrongDescriptions(t *testing.T) {
 	}
 }
 
+func TestFrozenCameraIsSilent(t *testing.T) {
+	c := serve(t, Config{User: "admin", Password: "Pass-w0rd", Instant: true})
+	cc := client(c)
+	cc.Silence = 500 * time.Millisecond
+	seen := 0
+	err := see(within(t), cc, func(media.Unit, *rtp.Depacketizer) bool {
+		if seen++; seen == 10 {
+			set(t, c, "freeze=on")
+		}
+		return false
+	})
+	if rtsp.ReasonOf(err) != rtsp.Silent || seen < 10 || seen > 12 {
+		t.Errorf("after %d pictures: %v", seen, err)
+	}
+}
+
 func TestDropRefusesAndReturns(t *testing.T) {
 	ctx := within(t)
 	c := serve(t, Config{User: "admin", Password: "Pass-w0rd", Instant: true})

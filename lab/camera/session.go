@@ -18,7 +18,8 @@ const (
 	videoClock = 90000           // RFC 6184 §8.1, RFC 7798 §7.1
 	patience   = 3 * time.Second // a viewer so far behind jumps to the next key picture
 	reportGap  = 5 * time.Second // between sender reports (RFC 3550 §6.2)
-	batch      = 512             // most units of one write
+	batch      = 512             // most units of one write,
+	batchBytes = 256 << 10       // and about the most bytes: buffers keep their size
 )
 
 func ticks(d time.Duration, clock uint32) int64 { return timebase.Media(d).Ticks(clock) }
@@ -204,7 +205,7 @@ func (n *session) run(ctx context.Context, w writer) error {
 		if n.cam.hurry {
 			now = first.due()
 		}
-		n.catchUp(now)
+		n.catchUp(now, patience+st.Burst)
 		n.gather(now, st)
 		if err := n.send(ctx, w, st); err != nil {
 			return err
@@ -252,11 +253,11 @@ func (n *session) wait(ctx context.Context, until time.Duration, st *state) bool
 	return false
 }
 
-// catchUp jumps over what can no longer be sent in time.
-func (n *session) catchUp(now time.Duration) {
+// catchUp jumps over what is too late to send.
+func (n *session) catchUp(now, late time.Duration) {
 	for k := range n.tracks {
 		t := &n.tracks[k]
-		if !t.on || now-t.due() <= patience {
+		if !t.on || now-t.due() <= late {
 			continue
 		}
 		was := t.cur.number()
@@ -269,7 +270,7 @@ func (n *session) catchUp(now time.Duration) {
 // block each.
 func (n *session) gather(now time.Duration, st *state) {
 	n.buf, n.blocks, n.ends = n.buf[:0], n.blocks[:0], n.ends[:0]
-	for len(n.blocks) < batch {
+	for len(n.blocks) < batch && len(n.buf) < batchBytes {
 		t := n.earliest()
 		if t == nil || t.due() > now {
 			break
