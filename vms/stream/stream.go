@@ -44,7 +44,7 @@ const (
 
 // lazyTime is the longest a lazy reader is let sleep over samples, by their
 // wall time: a slow stream must not wait for its count to fill.
-const lazyTime = 250 * time.Millisecond
+const lazyTime = 100 * time.Millisecond
 
 // keepCap is the queue length whose memory a reader keeps between turns.
 const keepCap = 512
