@@ -50,6 +50,9 @@ type conn struct {
 
 const public = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, GET_PARAMETER, SET_PARAMETER, TEARDOWN"
 
+// lastWords is how long BYE waits behind the last packet over UDP.
+const lastWords = 200 * time.Millisecond
+
 // converse serves one connection until it ends.
 func (s *Server) converse(ctx context.Context, nc net.Conn, remote netip.AddrPort) {
 	c := &conn{s: s, c: nc, remote: remote, since: time.Now(), rd: newReader(2<<10, 16<<10)}
@@ -541,6 +544,14 @@ func (c *conn) play(ctx context.Context, m *message) error {
 		switch {
 		case run.Err() != nil:
 		case err == nil:
+			if sink.udp { // reports travel apart and must not overtake the last picture
+				t := time.NewTimer(lastWords)
+				select {
+				case <-t.C:
+				case <-run.Done():
+				}
+				t.Stop()
+			}
 			_ = sink.bye() // a viewer that is gone needs none
 		default:
 			c.c.Close() // a right withdrawn, or a viewer that is gone: its reader notices
