@@ -377,13 +377,27 @@ func (c *Client) control(ctx context.Context, last *atomic.Int64, fn PacketFunc)
 		keep    = at.Add(c.keepEvery())
 		retried bool
 		failed  error
+
+		packets, octets uint64 // not yet counted
 	)
+	count := func() {
+		if packets > 0 {
+			c.counts.packets.Add(packets)
+			c.counts.bytes.Add(octets)
+			last.Store(at.UnixNano())
+			packets, octets = 0, 0
+		}
+		c.counts.garbage.Store(c.rd.garbage)
+	}
+	defer count()
 	give := func(ch byte, pkt []byte) error {
 		i := c.channels[ch]
 		if i < 0 {
 			c.counts.unknown.Add(1)
 			return nil
 		}
+		packets++
+		octets += uint64(len(pkt))
 		return fn(int(i>>1), i&1 == 1, pkt, at)
 	}
 	c.conn.SetWriteDeadline(time.Time{})
@@ -396,7 +410,6 @@ func (c *Client) control(ctx context.Context, last *atomic.Int64, fn PacketFunc)
 	}
 	c.early = nil
 	for {
-		var packets, octets uint64
 		for {
 			ch, pkt, m, ok, err := c.rd.next()
 			if err != nil {
@@ -406,8 +419,6 @@ func (c *Client) control(ctx context.Context, last *atomic.Int64, fn PacketFunc)
 				break
 			}
 			if m == nil {
-				packets++
-				octets += uint64(len(pkt))
 				if err := give(ch, pkt); err != nil {
 					return err
 				}
@@ -417,12 +428,7 @@ func (c *Client) control(ctx context.Context, last *atomic.Int64, fn PacketFunc)
 				return err
 			}
 		}
-		if packets > 0 {
-			c.counts.packets.Add(packets)
-			c.counts.bytes.Add(octets)
-			last.Store(at.UnixNano())
-		}
-		c.counts.garbage.Store(c.rd.garbage)
+		count()
 		if failed != nil {
 			return network(failed)
 		}

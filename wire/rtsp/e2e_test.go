@@ -8,8 +8,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 
 var (
 	errEnough   = errors.New("enough")
+	errNoRoute  = os.NewSyscallError("connect", syscall.EHOSTUNREACH)
 	statusFault = fault.New(fault.NotFound, "no such camera", "")
 )
 

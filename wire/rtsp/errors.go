@@ -68,7 +68,7 @@ var words = map[Reason]struct {
 	BadSDP:          {fault.Unsupported, "the camera's description of its stream holds nothing that can be played", "set the stream to H.264 or H.265"},
 	Redirected:      {fault.Unavailable, "the camera points to another address that may not be followed", "add the camera by the address it points to"},
 	Silent:          {fault.Unavailable, "the camera is connected but sends no packets", "choose TCP transport if UDP is set, or restart the camera"},
-	Ended:           {fault.Unavailable, "the camera ended the connection", "it will be tried again; if it stays, look at the camera's power and its limit of viewers"},
+	Ended:           {fault.Unavailable, "the camera ended the connection", "look at the camera's power and its limit of viewers; if it never worked, check the port and whether it wants rtsps://"},
 	Protocol:        {fault.Corrupt, "what the camera says is not proper RTSP", "update the camera's firmware"},
 	ServerError:     {fault.Unavailable, "the camera answers with an error", "restart the camera, or update its firmware"},
 }
