@@ -73,7 +73,7 @@ func OpenFile(r io.ReaderAt, size int64) (*File, error) {
 			}
 			for _, t := range []*track{video, audio} {
 				if t != nil {
-					if f.Samples, err = t.samples(f.Samples); err != nil {
+					if f.Samples, err = t.samples(f.Samples, size); err != nil {
 						return nil, err
 					}
 				}
@@ -83,7 +83,7 @@ func OpenFile(r io.ReaderAt, size int64) (*File, error) {
 			if err != nil {
 				return nil, err
 			}
-			f.Samples, err = parseMoof(f.Samples, b, at, MaxSamples, func(id uint32) (media.Kind, defaults, int64, bool) {
+			f.Samples, err = parseMoof(f.Samples, b, at, size, MaxSamples, func(id uint32) (media.Kind, defaults, int64, bool) {
 				for _, t := range []*track{video, audio} {
 					if t != nil && t.id == id {
 						return t.kind, t.trex, t.shift, true
@@ -166,7 +166,7 @@ func (f *File) Unit(i int) (media.Unit, error) {
 }
 
 // samples appends what an ordinary MP4's sample table (§8.6, §8.7) tells.
-func (t *track) samples(out []Sample) ([]Sample, error) {
+func (t *track) samples(out []Sample, size int64) ([]Sample, error) {
 	var stts, ctts, stss, stsz, stsc, stco []byte
 	wide := 4
 	if err := walk(t.stbl, func(n name, body []byte) error {
@@ -197,19 +197,19 @@ func (t *track) samples(out []Sample) ([]Sample, error) {
 	if count == 0 {
 		return out, nil
 	}
-	if count > MaxSamples-len(out) || fixed == 0 && count > (len(stsz)-12)/4 {
+	if count > MaxSamples-len(out) || fixed == 0 && count > (len(stsz)-12)/4 || int64(count)*int64(fixed) > size {
 		return nil, malformed("it tells of more samples than it can hold")
 	}
 	first := len(out)
 	for i := range count {
-		size := fixed
+		n := fixed
 		if fixed == 0 {
-			size = be.Uint32(stsz[12+4*i:])
+			n = be.Uint32(stsz[12+4*i:])
 		}
-		if size > math.MaxInt32 {
+		if n > math.MaxInt32 {
 			return nil, malformed("a sample lies outside its file")
 		}
-		out = append(out, Sample{Kind: t.kind, Key: stss == nil || t.kind == media.AudioTrack, Size: int(size), DescIndex: 1})
+		out = append(out, Sample{Kind: t.kind, Key: stss == nil || t.kind == media.AudioTrack, Size: int(n), DescIndex: 1})
 	}
 	samples := out[first:]
 	if err := t.times(samples, stts, ctts, stss); err != nil {

@@ -46,7 +46,7 @@ type defaults struct {
 
 // ParseInit reads the description from ftyp and moov, of a fragmented or an
 // ordinary MP4: the first readable video and the first readable audio track,
-// by their first sample description.
+// by their first sample description. Configs alias b.
 func ParseInit(b []byte) (media.Description, error) {
 	video, audio, err := ParseInitMulti(b)
 	var d media.Description
@@ -437,7 +437,7 @@ func ParseFragment(b []byte) ([]Sample, error) {
 	if !ok || n != moofName {
 		return nil, malformed("there is no moof box where a fragment should begin")
 	}
-	out, err := parseMoof(nil, b[head:size], 0, maxFragmentSamples, func(id uint32) (media.Kind, defaults, int64, bool) {
+	out, err := parseMoof(nil, b[head:size], 0, int64(len(b)), maxFragmentSamples, func(id uint32) (media.Kind, defaults, int64, bool) {
 		switch id {
 		case VideoID:
 			return media.VideoTrack, defaults{desc: 1}, 0, true
@@ -471,21 +471,22 @@ func KeySample(b []byte) (Sample, bool) {
 	return Sample{}, false
 }
 
-// parseMoof appends a moof's samples; start is the moof's place. find tells a
+// parseMoof appends a moof's samples; start is the moof's place in
+// size bytes. find tells a
 // track's kind, defaults and time shift.
-func parseMoof(out []Sample, b []byte, start int64, limit int, find func(id uint32) (media.Kind, defaults, int64, bool)) ([]Sample, error) {
+func parseMoof(out []Sample, b []byte, start, size int64, limit int, find func(id uint32) (media.Kind, defaults, int64, bool)) ([]Sample, error) {
 	err := walk(b, func(n name, body []byte) error {
 		if n != trafName {
 			return nil
 		}
 		var err error
-		out, err = parseTraf(out, body, start, limit, find)
+		out, err = parseTraf(out, body, start, size, limit, find)
 		return err
 	})
 	return out, err
 }
 
-func parseTraf(out []Sample, b []byte, start int64, limit int, find func(id uint32) (media.Kind, defaults, int64, bool)) ([]Sample, error) {
+func parseTraf(out []Sample, b []byte, start, size int64, limit int, find func(id uint32) (media.Kind, defaults, int64, bool)) ([]Sample, error) {
 	var kind media.Kind
 	var def defaults
 	var dts, shift int64
@@ -535,7 +536,7 @@ func parseTraf(out []Sample, b []byte, start int64, limit int, find func(id uint
 				return nil
 			}
 			var err error
-			out, at, dts, err = parseTrun(out, body, run{kind, def, base, at, dts, shift, limit})
+			out, at, dts, err = parseTrun(out, body, run{kind, def, base, at, dts, shift, size, limit})
 			return err
 		}
 		return nil
@@ -548,6 +549,7 @@ type run struct {
 	def        defaults
 	base, at   int64 // base data offset; where the run before ended, -1 if none
 	dts, shift int64
+	size       int64 // bytes of the file or fragment
 	limit      int
 }
 
@@ -581,6 +583,9 @@ func parseTrun(out []Sample, b []byte, r run) (samples []Sample, at, dts int64, 
 		if flags&bit != 0 {
 			entry += 4
 		}
+	}
+	if flags&0x200 == 0 && int64(count)*int64(max(r.def.size, 1)) > r.size { // no table bounds the count
+		return out, 0, 0, malformed("a fragment tells of more samples than it can hold")
 	}
 	if uint64(count)*uint64(entry) > uint64(len(b)) || int64(count) > int64(r.limit-len(out)) {
 		return out, 0, 0, malformed("a fragment tells of more samples than it can hold")

@@ -2,6 +2,7 @@ package rtp
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
@@ -11,6 +12,9 @@ import (
 
 // Format says how a codec is laid into RTP, as SDP's fmtp told.
 type Format struct {
+	// PayloadTypes are those of the codec; packets of others (comfort noise,
+	// redundancy) are counted and passed over. Empty: all are the codec's.
+	PayloadTypes []uint8
 	// AAC of RFC 3640: bits of the AU header's fields. All zero: AAC-hbr's 13, 3, 3.
 	SizeLength, IndexLength, IndexDeltaLength int
 	LATM                                      bool   // MP4A-LATM, RFC 6416
@@ -25,7 +29,7 @@ type Stats struct {
 	Lost           uint64 // packets that never came
 	Late           uint64 // packets that came twice, or after their turn
 	Damaged        uint64 // units dropped because a part was missing or malformed
-	Resets         uint64 // new SSRC, or sequence numbers begun anew
+	Resets         uint64 // new SSRC, or sequence numbers or timestamps begun anew
 }
 
 // Depacketizer makes units from one track's packets, which must come in order
@@ -39,11 +43,13 @@ type Stats struct {
 // Video units end at the marker bit or where the timestamp changes. Cameras
 // that set the marker too often (on parameter sets, on each slice) and those
 // that never set it are both understood. Parameter sets seen in the stream
-// replace those of the Track; see Generation.
+// replace those of the Track; see Generation. (A camera with a marker on each
+// slice is found out by its first picture, which is given on in two units.)
 //
 // Times: the first packet's timestamp is PTS 0 unless Align said otherwise;
-// 32-bit timestamps are unwrapped. At a new SSRC times go on one frame after the
-// last unit. DTS comes from nal.DTS; with reordering it begins below PTS.
+// 32-bit timestamps are unwrapped. At a new SSRC, and where timestamps jump back
+// by more than 10 s, times go on one frame after the last; a jump forward is
+// taken as it is, for a camera may well have sent nothing for hours. DTS comes from nal.DTS; with reordering it begins below PTS.
 type Depacketizer struct {
 	track      media.Track
 	format     Format
@@ -165,7 +171,7 @@ func (d *Depacketizer) Push(pkt []byte) error {
 	d.stats.Bytes += uint64(len(h.Payload))
 	pts := d.PTS(h.Timestamp)
 	d.lastRTP, d.lastPTS = h.Timestamp, pts
-	if len(h.Payload) == 0 { // keep-alive or padding only
+	if len(h.Payload) == 0 || len(d.format.PayloadTypes) > 0 && !slices.Contains(d.format.PayloadTypes, h.PayloadType) { // keep-alive or padding only
 		if d.video != nil && gap {
 			d.video.loss()
 		}
@@ -212,7 +218,11 @@ func (d *Depacketizer) sequence(h *Header) (gap, ok bool) {
 		d.ssrc = h.SSRC
 		return true, true
 	}
-	switch ahead := int16(h.Sequence - d.next); {
+	ahead, back := int16(h.Sequence-d.next), int64(int32(h.Timestamp-d.lastRTP)) < -jumpTicks(d.track.ClockRate)
+	switch {
+	case ahead >= 0 && back:
+		d.restart(h)
+		return true, true
 	case ahead == 0:
 	case ahead > 0:
 		d.stats.Lost += uint64(ahead)
@@ -241,7 +251,7 @@ const lateWindow = 100
 
 func (d *Depacketizer) begin(h *Header) {
 	d.first, d.next, d.cycles = h.Sequence, h.Sequence+1, 0
-	d.rr = reception{lastSR: d.rr.lastSR, srAt: d.rr.srAt, base: d.stats.Packets, lostBefore: d.stats.Lost}
+	d.rr = reception{lastSR: d.rr.lastSR, srAt: d.rr.srAt, base: d.stats.Packets}
 }
 
 // restart takes up a new numbering: times go on one step after the last.
@@ -313,10 +323,9 @@ func jumpTicks(rate uint32) int64 { return 10 * int64(min(rate, math.MaxInt32)) 
 
 // reception is what a receiver report tells (RFC 3550 §6.4.1).
 type reception struct {
-	lastSR     uint32
-	srAt       time.Duration
-	base       uint64 // Stats.Packets at the begin of this numbering
-	lostBefore uint64
-	priorWant  uint64
-	priorGot   uint64
+	lastSR    uint32
+	srAt      time.Duration
+	base      uint64 // Stats.Packets at the begin of this numbering
+	priorWant uint64
+	priorGot  uint64
 }

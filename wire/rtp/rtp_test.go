@@ -291,6 +291,10 @@ func TestLateAndRestart(t *testing.T) {
 	if st := s.Stats(); st.Resets != 2 || s.units[5].PTS-s.units[4].PTS > 8000 {
 		t.Errorf("%+v", st)
 	}
+	s.push(t, [][]byte{pkt(9, 40002, 0xfff00000)}) // timestamps begun anew
+	if st := s.Stats(); st.Resets != 3 || s.units[6].PTS-s.units[5].PTS > 8000 || s.units[6].PTS <= s.units[5].PTS {
+		t.Errorf("%+v, %d", st, s.units[6].PTS)
+	}
 	b := s.ReceiverReport(5, 0)
 	if len(b) != 32 || b[1] != 201 {
 		t.Errorf("receiver report % x", b)
@@ -301,6 +305,17 @@ func TestLateAndRestart(t *testing.T) {
 	a.push(t, [][]byte{pkt(1, 1, 900)})
 	if a.units[0].PTS != 4900 || a.PTS(1000) != 5000 {
 		t.Errorf("aligned PTS %d", a.units[0].PTS)
+	}
+}
+
+func TestPayloadTypes(t *testing.T) {
+	track := g711.Track(media.PCMU, 8000, 1)
+	s := receive(t, track, rtp.Format{PayloadTypes: []uint8{0}})
+	noise := raw(2, 160, false, []byte{40})
+	noise[1] = 13
+	s.push(t, [][]byte{raw(1, 0, false, []byte{1}), noise, raw(3, 320, false, []byte{2})})
+	if st := s.Stats(); len(s.units) != 2 || st.Lost != 0 || st.Packets != 3 {
+		t.Errorf("%d units, %+v", len(s.units), st)
 	}
 }
 
