@@ -283,21 +283,22 @@ func (c *Camera) Run(ctx context.Context) error {
 			return fault.Wrap(fault.Unavailable, err, "the lab's camera cannot listen", "choose another address")
 		}
 		listen = l.Addr().String() // the same port after a Drop
-		if c.cfg.TLS != nil {
-			l = tls.NewListener(l, c.cfg.TLS)
-		}
 		serving, stop := context.WithCancel(ctx)
 		var refuse time.Duration
+		dropped := false
 		c.mu.Lock()
 		c.addr = listen
-		c.cut = func(d time.Duration) { refuse = d; stop() } // called once, under mu
+		c.cut = func(d time.Duration) { // called once, under mu
+			refuse, dropped = d, true
+			l.Close() // first: whoever is cut and dials again finds nobody
+			stop()
+		}
 		c.mu.Unlock()
 		c.once.Do(func() { close(c.bound) })
-		err = c.server.Serve(serving, l)
+		err = accept(serving, c.server, l, c.cfg.TLS)
 		c.mu.Lock()
 		c.cut = nil
 		c.mu.Unlock()
-		dropped := serving.Err() != nil
 		stop()
 		if ctx.Err() != nil {
 			return nil
@@ -311,6 +312,13 @@ func (c *Camera) Run(ctx context.Context) error {
 		case <-time.After(refuse):
 		}
 	}
+}
+
+func accept(ctx context.Context, s *rtsp.Server, l net.Listener, cfg *tls.Config) error {
+	if cfg != nil {
+		return s.ServeTLS(ctx, l, cfg)
+	}
+	return s.Serve(ctx, l)
 }
 
 // Addr is where the camera listens, "host:port". It waits for Run to get there,
@@ -368,13 +376,13 @@ func (c *Camera) Drop(refuse time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = time.Now().Add(refuse)
-	old := c.state.Load()
-	c.state.Store(&state{Faults: old.Faults, changed: make(chan struct{}), drops: old.drops + 1})
-	close(old.changed)
 	if c.cut != nil {
 		c.cut(refuse)
 		c.cut = nil
 	}
+	old := c.state.Load()
+	c.state.Store(&state{Faults: old.Faults, changed: make(chan struct{}), drops: old.drops + 1})
+	close(old.changed)
 }
 
 // ServeHTTP is the camera's control: GET tells its faults and counts, POST

@@ -2,7 +2,6 @@ package camera
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"strconv"
@@ -90,10 +89,7 @@ func (f *Farm) Run(ctx context.Context) error {
 	f.mu.Lock()
 	f.addr = l.Addr().String()
 	f.mu.Unlock()
-	if f.cfg.Camera.TLS != nil {
-		l = tls.NewListener(l, f.cfg.Camera.TLS)
-	}
-	g.Add("port", service.Func(func(ctx context.Context) error { return f.server.Serve(ctx, l) }))
+	g.Add("port", service.Func(func(ctx context.Context) error { return accept(ctx, f.server, l, f.cfg.Camera.TLS) }))
 	f.once.Do(func() { close(f.bound) })
 	return g.Run(ctx)
 }
