@@ -41,6 +41,13 @@ type StoredNote struct {
 	Detail string
 }
 
+// StoredDamage is a stretch of a recording whose bytes no longer verify.
+type StoredDamage struct {
+	Stream   StreamID
+	Segment  SegmentID
+	From, To timebase.Wall
+}
+
 // StreamDay is one stream's recordings of one UTC day and their key.
 type StreamDay struct {
 	Stream StreamID
@@ -73,7 +80,8 @@ type IndexChange struct {
 	Finished []StoredSegment // each ends its announcement
 	Dropped  []SegmentID     // announcements that came to nothing
 	Notes    []StoredNote    // one at the same moment replaces the older
-	Alive    timebase.Wall   // 0 leaves it
+	Damaged  []StoredDamage
+	Alive    timebase.Wall // 0 leaves it
 }
 
 // SegmentQuery selects finished segments that overlap From..To.
@@ -95,6 +103,8 @@ type SegmentIndex interface {
 	Segment(ctx context.Context, id SegmentID) (StoredSegment, error)
 	// Notes gives those within from..to in order, and the last one before.
 	Notes(ctx context.Context, id StreamID, from, to timebase.Wall) ([]StoredNote, error)
+	// Damaged gives the damaged stretches that overlap from..to, in order.
+	Damaged(ctx context.Context, id StreamID, from, to timebase.Wall) ([]Hole, error)
 	StoredRun(ctx context.Context, id RunID) (Run, error)
 	// Doom takes the oldest segments of a stream, up to until, out of the index,
 	// notes that they were deleted, and remembers their files.
@@ -125,6 +135,8 @@ type SegmentFiles interface {
 	Walk(ctx context.Context, each func(name string, size int64) error) error
 	// Space is the file system's size and what we may still fill.
 	Space() (total, free int64, err error)
+	// Full reports whether err came of a full disk.
+	Full(err error) bool
 	// Path is where the files are, for a person.
 	Path() string
 }

@@ -308,3 +308,8 @@ func wrong(what string, err error) error {
 	}
 	return fault.Wrap(fault.Unavailable, err, what, "look at the disk's health in the system log")
 }
+
+// Full reports whether err came of a full disk or quota.
+func (f *Files) Full(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}

@@ -131,6 +131,9 @@ func (d *DB) Change(ctx context.Context, c vms.IndexChange) error {
 			w.exec("INSERT INTO rec_note (stream, at, cause, detail) VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET cause = excluded.cause, detail = excluded.detail",
 				w.stream(n.Stream), n.At, n.Cause, n.Detail)
 		}
+		for _, x := range c.Damaged {
+			w.exec("INSERT INTO rec_damage (stream, start, segment, stop) VALUES (?,?,?,?) ON CONFLICT DO NOTHING", w.stream(x.Stream), x.From, x.Segment, x.To)
+		}
 		if c.Alive != 0 {
 			w.exec("UPDATE rec_meta SET value = ? WHERE name = 'alive'", c.Alive)
 		}
@@ -244,6 +247,20 @@ func (d *DB) Notes(ctx context.Context, id vms.StreamID, from, to timebase.Wall)
 	return notes, wrong(d.path, err)
 }
 
+// Damaged gives the damaged stretches that overlap from..to.
+func (d *DB) Damaged(ctx context.Context, id vms.StreamID, from, to timebase.Wall) ([]vms.Hole, error) {
+	var holes []vms.Hole
+	err := scan(ctx, d.read, "SELECT start, stop FROM rec_damage WHERE stream = "+streamRow+" AND start < ? AND stop > ? ORDER BY start",
+		[]any{id.Camera, id.Quality, to, from},
+		func(r *sql.Rows) error {
+			h := vms.Hole{Cause: vms.CauseDamaged}
+			err := r.Scan(&h.From, &h.To)
+			holes = append(holes, h)
+			return err
+		})
+	return holes, wrong(d.path, err)
+}
+
 // StoredRun finds a run; NotFound.
 func (d *DB) StoredRun(ctx context.Context, id vms.RunID) (vms.Run, error) {
 	r := vms.Run{ID: id}
@@ -274,6 +291,7 @@ func (d *DB) Doom(ctx context.Context, id vms.StreamID, segments []vms.SegmentID
 		for _, g := range segments {
 			w.exec("INSERT INTO rec_doomed (id, stream, day) SELECT id, stream, date(start / 1000000000, 'unixepoch') FROM rec_segment WHERE id = ? AND stream = ?", g, s)
 			w.exec("UPDATE rec_stream SET bytes = bytes - coalesce((SELECT bytes FROM rec_segment WHERE id = ? AND stream = ?), 0) WHERE id = ?", g, s, s)
+			w.exec("DELETE FROM rec_damage WHERE stream = ? AND segment = ?", s, g)
 			w.exec("DELETE FROM rec_segment WHERE id = ? AND stream = ?", g, s)
 		}
 		// What was noted about the time that is gone goes with it.

@@ -61,7 +61,15 @@ CREATE TABLE rec_note (
   detail TEXT NOT NULL,
   PRIMARY KEY (stream, at)
 ) WITHOUT ROWID;
+CREATE TABLE rec_damage (
+  stream  INTEGER NOT NULL REFERENCES rec_stream,
+  start   INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  stop    INTEGER NOT NULL,
+  PRIMARY KEY (stream, start, segment)
+) WITHOUT ROWID;
 -- +goose Down
+DROP TABLE rec_damage;
 DROP TABLE rec_note;
 DROP TABLE rec_day;
 DROP TABLE rec_doomed;

@@ -1,0 +1,174 @@
+package storage
+
+import (
+	"time"
+
+	"github.com/bartizan-vms/bartizan/base/fault"
+	"github.com/bartizan-vms/bartizan/base/timebase"
+	"github.com/bartizan-vms/bartizan/vms"
+	"github.com/bartizan-vms/bartizan/wire/media"
+)
+
+// writer takes one run's samples. Fields above mu's line are fixed or used by
+// one worker at a time; the rest is guarded by the stream's mu.
+type writer struct {
+	s   *Storage
+	st  *stream
+	run vms.Run
+
+	// The worker's part.
+	seg      *segment
+	recorded bool // the index knows the run
+	sequence uint32
+	last     [2]int64  // DTS of each track's last written sample
+	step     [2]uint32 // how long each track's samples last, by the last ones
+	before   part      // the part written last
+	written  bool      // before is set
+	keyAt    timebase.Wall
+	gop      time.Duration
+
+	// The door's part, guarded by st.mu.
+	pending []vms.Sample
+	spare   []vms.Sample // pending's other buffer
+	bytes   int64
+	taken   [2]int64 // DTS of each track's last taken sample
+	needKey bool
+	refused error     // why samples are refused until the next key picture
+	gap     vms.Cause // why samples were refused last, for the hole it makes
+	closed  bool
+	end     vms.RunEnd
+}
+
+func newWriter(s *Storage, st *stream, r vms.Run) *writer {
+	return &writer{s: s, st: st, run: r, last: [2]int64{none, none}, taken: [2]int64{none, none}, needKey: r.Description.HasVideo()}
+}
+
+// Write takes samples: those before the first key picture are of no use and
+// left out; those that come while the disk fails or too much waits are refused,
+// and then all up to the next key picture.
+func (w *writer) Write(samples []vms.Sample) error {
+	w.st.mu.Lock()
+	defer w.st.mu.Unlock()
+	if w.closed {
+		return fault.New(fault.Conflict, "the run has ended", "")
+	}
+	var err error
+	for i := range samples {
+		if e := w.take(&samples[i]); e != nil && err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// take takes one sample. st.mu is held.
+func (w *writer) take(p *vms.Sample) error {
+	if w.s.ended.Load() {
+		return ending()
+	}
+	video := p.Kind == media.VideoTrack
+	d := w.run.Description
+	if p.Kind > media.AudioTrack || video && !d.HasVideo() || !video && !d.HasAudio() || len(p.Data) == 0 {
+		return nil
+	}
+	if p.DTS <= w.taken[p.Kind] {
+		return fault.New(fault.Invalid, "a sample does not come after the one before it", "")
+	}
+	if w.needKey && !(video && p.Key) {
+		if w.refused != nil {
+			w.s.lost.Add(1)
+		}
+		return w.refused
+	}
+	if err := w.room(int64(len(p.Data))); err != nil {
+		w.refuse(err)
+		if w.gap = vms.CauseShed; w.st.refuse != nil {
+			w.gap = vms.CauseDiskDown
+		}
+		w.s.lost.Add(1)
+		return err
+	}
+	w.needKey, w.refused = false, nil
+	w.taken[p.Kind] = p.DTS
+	w.bytes += int64(len(p.Data))
+	w.s.pending.Add(int64(len(p.Data)))
+	w.pending = append(w.pending, *p)
+	return nil
+}
+
+// room says why n more bytes are not taken.
+func (w *writer) room(n int64) error {
+	if w.st.refuse != nil {
+		if w.s.cfg.Clock.Mono() < w.st.retry {
+			return w.st.refuse
+		}
+		w.st.refuse = nil
+	}
+	if n > maxSealed/2 {
+		return fault.Newf(fault.Exhausted, "a picture of %d bytes is too large to record", n)
+	}
+	if w.bytes+n > w.s.cfg.StreamPending || w.s.pending.Load()+n > w.s.cfg.Pending {
+		return fault.New(fault.Exhausted, "more comes than storage can write", "record fewer or smaller streams, or use a faster disk")
+	}
+	return nil
+}
+
+// refuse leaves out what comes up to the next key picture. st.mu is held.
+func (w *writer) refuse(err error) {
+	w.refused, w.needKey = err, w.run.Description.HasVideo()
+}
+
+// Close ends the run. What was taken will be made durable; the time after its
+// last sample is noted with e's cause.
+func (w *writer) Close(e vms.RunEnd) error {
+	w.st.mu.Lock()
+	defer w.st.mu.Unlock()
+	w.close(e)
+	return nil
+}
+
+func (w *writer) close(e vms.RunEnd) {
+	if !w.closed {
+		w.closed, w.end = true, e
+	}
+}
+
+// keepBack is how young a track's newest sample must be to wait for the next
+// tick, so that its duration is known from its successor.
+const keepBack = 150 * time.Millisecond
+
+// takeOut empties pending into out, but for the newest sample of each track
+// where it is fresh and the run goes on. st.mu is held.
+func (w *writer) takeOut(now timebase.Wall) (out, kept []vms.Sample) {
+	out = w.pending
+	w.pending, w.spare = w.spare[:0], nil
+	if w.closed {
+		return out, nil
+	}
+	var seen [2]bool
+	n := len(out)
+	for i := n - 1; i >= 0 && !(seen[0] && seen[1]); i-- {
+		p := out[i]
+		if seen[p.Kind] {
+			continue
+		}
+		seen[p.Kind] = true
+		if age := now.Sub(p.Wall); age < 0 || age >= keepBack {
+			continue
+		}
+		// It moves behind all others, before those kept already.
+		copy(out[i:], out[i+1:n])
+		out[n-1] = p
+		n--
+	}
+	kept = out[n:]
+	w.pending = append(w.pending, kept...)
+	return out[:n], kept
+}
+
+// putBack gives the emptied buffer back for use. st.mu is held.
+func (w *writer) putBack(out []vms.Sample) {
+	out = out[:cap(out)]
+	clear(out) // let go of the samples' bytes
+	w.spare = out[:0]
+}
