@@ -357,7 +357,9 @@ func (c *Client) receive(ctx context.Context, t *track, i int, s *net.UDPConn, m
 		c.counts.reads.Add(1)
 		c.counts.packets.Add(1)
 		c.counts.bytes.Add(uint64(n))
-		last.Store(at.UnixNano())
+		if i == 0 {
+			last.Store(at.UnixNano())
+		}
 		mu.Lock()
 		err = fn(t.media, i == 1, buf[:n:n], at)
 		mu.Unlock()
@@ -379,13 +381,17 @@ func (c *Client) control(ctx context.Context, last *atomic.Int64, fn PacketFunc)
 		failed  error
 
 		packets, octets uint64 // not yet counted
+		media           bool   // RTP is among them: reports alone are silence
 	)
 	count := func() {
 		if packets > 0 {
 			c.counts.packets.Add(packets)
 			c.counts.bytes.Add(octets)
-			last.Store(at.UnixNano())
 			packets, octets = 0, 0
+		}
+		if media {
+			last.Store(at.UnixNano())
+			media = false
 		}
 		c.counts.garbage.Store(c.rd.garbage)
 	}
@@ -398,6 +404,7 @@ func (c *Client) control(ctx context.Context, last *atomic.Int64, fn PacketFunc)
 		}
 		packets++
 		octets += uint64(len(pkt))
+		media = media || i&1 == 0
 		return fn(int(i>>1), i&1 == 1, pkt, at)
 	}
 	c.conn.SetWriteDeadline(time.Time{})
