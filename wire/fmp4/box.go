@@ -15,7 +15,7 @@ var (
 	trexName, avc1Name, avc3Name, avcCName, hvc1Name = fourCC("trex"), fourCC("avc1"), fourCC("avc3"), fourCC("avcC"), fourCC("hvc1")
 	hev1Name, hvcCName, mp4aName, esdsName, waveName = fourCC("hev1"), fourCC("hvcC"), fourCC("mp4a"), fourCC("esds"), fourCC("wave")
 	opusName, dOpsName, flacName, dfLaName, ulawName = fourCC("Opus"), fourCC("dOps"), fourCC("fLaC"), fourCC("dfLa"), fourCC("ulaw")
-	alawName, videName, sounName, mdatName           = fourCC("alaw"), fourCC("vide"), fourCC("soun"), fourCC("mdat")
+	alawName, videName, sounName                     = fourCC("alaw"), fourCC("vide"), fourCC("soun")
 )
 
 // boxAt reads the header at the begin of b: the box's type, the length of its

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/wire/media"
+	"github.com/bartizan-vms/bartizan/wire/nal"
 )
 
 // File is an MP4 opened for reading sample by sample: an ordinary one, whose
@@ -27,8 +28,8 @@ const (
 )
 
 // OpenFile reads an MP4's structure. The description is the first sample
-// description of each track, FrameRate by the samples where the stream does
-// not tell it. r is kept and must stay open as long as the File is used.
+// description of each track, FrameRate and Reorder by the samples where the
+// stream does not tell them. r is kept and must stay open as long as the File is used.
 func OpenFile(r io.ReaderAt, size int64) (*File, error) {
 	f := &File{r: r, size: size}
 	var m *movie
@@ -121,6 +122,15 @@ func OpenFile(r io.ReaderAt, size int64) (*File, error) {
 		return 0
 	})
 	f.frameRate()
+	if v := &f.Description.Video; video != nil { // the stream may not have told it
+		dts := nal.NewDTS(v.Reorder, 1, 0)
+		for _, s := range f.Samples {
+			if s.Kind == media.VideoTrack {
+				dts.Next(s.PTS)
+			}
+		}
+		v.Reorder = dts.Depth()
+	}
 	return f, nil
 }
 

@@ -165,6 +165,10 @@ func TestRoundTrip(t *testing.T) {
 				}
 				file = append(file, b...)
 			}
+			n := 0
+			if err := fmp4.Fragments(file, func(b []byte) error { n++; _, err := fmp4.ParseFragment(b); return err }); n != 4 || err != nil {
+				t.Errorf("%d fragments, %v", n, err)
+			}
 			again, err := fmp4.OpenFile(bytes.NewReader(file), int64(len(file)))
 			if err != nil || len(again.Samples) != len(units) {
 				t.Fatalf("%v: %d samples of %d", err, len(again.Samples), len(units))

@@ -194,7 +194,8 @@ func (d *Depacketizer) Push(pkt []byte) error {
 }
 
 // Flush gives on the picture whose end has not been seen, at the end of the
-// stream.
+// stream. SEI behind the last picture, such as a closing signature, becomes a
+// unit of its own.
 func (d *Depacketizer) Flush() {
 	if d.video != nil {
 		d.video.finish()

@@ -453,6 +453,16 @@ func TestAggregates(t *testing.T) {
 	})
 }
 
+// TestClosingSEI: what a camera says after its last picture is kept.
+func TestClosingSEI(t *testing.T) {
+	track, units := clip(t, "baseline-aac.mp4", media.VideoTrack)
+	closing := nal.Append(nil, []byte{6, 5, 1, 7, 0x80})
+	units = append(units[:3:3], media.Unit{PTS: units[3].PTS, DTS: units[3].DTS, Data: closing})
+	s := receive(t, track, rtp.Format{}).push(t, packets(t, track, units, 1400))
+	s.Flush()
+	same(t, units, s.units)
+}
+
 func TestParameterSetsChange(t *testing.T) {
 	a, first := clip(t, "baseline-aac.mp4", media.VideoTrack)
 	b, second := clip(t, "bframes.mp4", media.VideoTrack)

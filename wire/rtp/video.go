@@ -15,10 +15,11 @@ import (
 type kind uint8
 
 const (
-	other     kind = iota // SEI, delimiters, what we do not know
-	parameter             // parameter sets
-	slice                 // part of a picture
-	key                   // part of a picture that decoding may start at
+	other      kind = iota // delimiters, what we do not know
+	supplement             // SEI, which may hold the camera's signature
+	parameter              // parameter sets
+	slice                  // part of a picture
+	key                    // part of a picture that decoding may start at
 )
 
 // video gathers one access unit in buf, each NAL unit behind its length.
@@ -30,6 +31,7 @@ type video struct {
 	pts   int64
 	open  int  // where the NAL unit of a running FU begins in buf; -1: none
 	vcl   bool // buf holds a slice
+	sei   bool // buf holds supplemental information
 	key   bool
 	begun bool // a packet of this unit came
 	bad   bool // a part of this unit is missing or malformed
@@ -268,6 +270,8 @@ func (v *video) complete(at int) error {
 	nalu := v.buf[at+4:]
 	k, first := v.classify(nalu)
 	switch k {
+	case supplement:
+		v.sei = true
 	case parameter:
 		if v.sets.put(nalu) {
 			v.fresh = true
@@ -299,6 +303,8 @@ func (v *video) classify(nalu []byte) (k kind, first bool) {
 			return slice, h265.FirstSlice(nalu)
 		case t >= h265.VPSType && t <= h265.PPSType:
 			return parameter, false
+		case t == h265.PrefixSEI || t == h265.SuffixSEI:
+			return supplement, false
 		}
 		return other, false
 	}
@@ -311,6 +317,8 @@ func (v *video) classify(nalu []byte) (k kind, first bool) {
 		return slice, h264.FirstSlice(nalu)
 	case t == h264.SPSType || t == h264.PPSType:
 		return parameter, false
+	case t == h264.SEI:
+		return supplement, false
 	}
 	return other, false
 }
@@ -329,8 +337,8 @@ func (v *video) finish() {
 		v.d.stats.Damaged++
 		return
 	}
-	if !v.vcl || len(v.d.track.Config) == 0 {
-		return // no picture, or nothing to decode it with yet
+	if !v.vcl && !v.sei || len(v.d.track.Config) == 0 {
+		return // neither picture nor word about one, or nothing to decode it with yet
 	}
 	dts := v.dts.Next(v.pts)
 	if depth := v.dts.Depth(); depth > v.depth {
@@ -355,7 +363,7 @@ func (v *video) reset() {
 		v.buf = nil
 	}
 	v.nals, v.open = 0, -1
-	v.vcl, v.key, v.begun, v.bad, v.gap, v.ended = false, false, false, false, false, false
+	v.vcl, v.sei, v.key, v.begun, v.bad, v.gap, v.ended = false, false, false, false, false, false, false
 }
 
 // update makes Track anew from the parameter sets in force.
