@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -167,33 +166,36 @@ func (s *server) live(w http.ResponseWriter, r *http.Request, a *asker) {
 	k.wg.Go(func() { defer cancel(); k.write(ctx) })
 	k.wg.Go(func() { defer cancel(); k.ping(ctx) })
 	k.wg.Go(func() { k.cameras(ctx) })
-	err = k.read(ctx)
+	// Whatever ends ctx ends the socket with a word why; read then returns. Its
+	// own context is another, for a cancelled read tears the connection down.
+	k.wg.Go(func() { <-ctx.Done(); k.bye(r.Context()) })
+	if err := k.read(ctx); fault.Is(err, fault.Invalid) {
+		_ = conn.Close(websocket.StatusPolicyViolation, fault.Message(err))
+	}
 	cancel()
 	k.wg.Wait()
+}
+
+// bye closes the connection, telling why.
+func (k *socket) bye(request context.Context) {
 	select {
-	case <-a.done:
-		_ = conn.Close(closeEnded, "the session has ended")
+	case <-k.a.done:
+		_ = k.conn.Close(closeEnded, "the session has ended")
 		return
 	default:
 	}
-	var ce websocket.CloseError
-	switch {
-	case errors.As(err, &ce):
-		_ = conn.CloseNow()
-	case r.Context().Err() != nil:
-		_ = conn.Close(websocket.StatusGoingAway, "the node stops")
-	case fault.Is(err, fault.Invalid):
-		_ = conn.Close(websocket.StatusPolicyViolation, fault.Message(err))
-	default:
-		_ = conn.CloseNow()
+	if request.Err() != nil {
+		_ = k.conn.Close(websocket.StatusGoingAway, "the node stops")
+		return
 	}
+	_ = k.conn.CloseNow()
 }
 
 // read takes the client's messages until the socket or ctx ends.
 func (k *socket) read(ctx context.Context) error {
 	pace := rate.NewLimiter(opsEach, opsBurst)
 	for {
-		kind, b, err := k.conn.Read(ctx)
+		kind, b, err := k.conn.Read(context.WithoutCancel(ctx))
 		if err != nil {
 			return err
 		}
