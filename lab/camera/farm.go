@@ -94,12 +94,16 @@ func (f *Farm) Run(ctx context.Context) error {
 	return g.Run(ctx)
 }
 
-// URLs are the main streams', in the order of Cameras. It waits for Run.
+// URLs are the main streams', in the order of Cameras. It waits for Run, and
+// gives none when Run could not listen.
 func (f *Farm) URLs() []string {
 	<-f.bound
 	f.mu.Lock()
 	addr := f.addr
 	f.mu.Unlock()
+	if f.cfg.Listen != "" && addr == "" {
+		return nil
+	}
 	scheme := "rtsp"
 	if f.cfg.Camera.TLS != nil {
 		scheme = "rtsps"

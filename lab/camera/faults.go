@@ -55,11 +55,7 @@ func (f Faults) String() string {
 }
 
 // words are the faults by name, for Apply and String.
-var words = []struct {
-	name string
-	get  func(*Faults) string
-	set  func(*Faults, string) error
-}{
+var words = []word{
 	number("loss", func(f *Faults) *float64 { return &f.Loss }),
 	number("reorder", func(f *Faults) *float64 { return &f.Reorder }),
 	number("duplicate", func(f *Faults) *float64 { return &f.Duplicate }),
@@ -85,7 +81,7 @@ var words = []struct {
 	toggle("mute", func(f *Faults) *bool { return &f.Mute }),
 }
 
-type word = struct {
+type word struct {
 	name string
 	get  func(*Faults) string
 	set  func(*Faults, string) error

@@ -209,9 +209,9 @@ function aisle() {
     tubes.push(l);
     s.add(l);
   }
-  // Three porters a third of the way apart: each takes the next one's place in a loop.
+  // Four porters a quarter of the way apart: each takes the next one's place in a loop.
   const line = path([[0.9, -36], [0.2, -20], [0.8, -8], [0.4, 12]]), back = path([[-1.5, 12], [-1.2, -10], [-1.5, -38]]);
-  const porters = [0, 1, 2].map(() => {
+  const porters = [0, 1, 2, 3].map(() => {
     const p = person(0x2b4a6f, 0x22252b), cart = new T.Group();
     cart.add(box(0.8, 0.1, 1.3, paint(0x2f6db3), 0, 0.3, 1.1), box(0.7, 0.5, 0.6, paint(0xb88a55), 0, 0.6, 1.2));
     p.add(cart);
@@ -222,8 +222,8 @@ function aisle() {
   s.add(lift);
   return {scene: s, camera, move(t) {
     porters.forEach((p, i) => {
-      line(p, Math.min(0.9999, (turn(t) + i) / 3));
-      p.walk(t, 11);
+      line(p, Math.min(0.9999, (turn(t) + i) / 4));
+      p.walk(t, 9);
       p.arms.forEach((a) => { a.rotation.x = -0.9; });
     });
     back(lift, turn(t, 0.25));
