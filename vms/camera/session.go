@@ -315,8 +315,9 @@ func (s *session) gathered() {
 	if !s.begin(key.t, key.u, nil) {
 		return
 	}
+	s.deliver(key.t, key.u)
 	for i, h := range held {
-		if i >= first || h.t == s.sound { // sound may be ahead of its picture
+		if i > first || i < first && h.t == s.sound { // sound may be ahead of its picture
 			s.deliver(h.t, h.u)
 		}
 	}
