@@ -268,8 +268,8 @@ func TestHabits(t *testing.T) {
 				}
 			case *ast.SelectorExpr:
 				if x, ok := n.X.(*ast.Ident); ok && x.Name == "exec" && !s.test && (n.Sel.Name == "Command" || n.Sel.Name == "CommandContext") {
-					if !strings.HasPrefix(s.dir, "engine/") && !strings.HasPrefix(s.dir, "cmd/") && !strings.HasPrefix(s.dir, "lab/") {
-						t.Errorf("%s: only engines start other programs", fset.Position(n.Pos()))
+					if !strings.HasPrefix(s.dir, "engine/") && !strings.HasPrefix(s.dir, "cmd/") && !strings.HasPrefix(s.dir, "lab/") && s.dir != "node/child" {
+						t.Errorf("%s: only engines start other programs (and node/child, which starts ourselves)", fset.Position(n.Pos()))
 					}
 				}
 			}

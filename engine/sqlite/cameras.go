@@ -72,11 +72,11 @@ var _ vms.CameraStore = (*Cameras)(nil)
 
 // RemovedKeep is how long the recordings of a camera that was removed stay;
 // NotFound.
-func (d *DB) RemovedKeep(ctx context.Context, id vms.CameraID) (vms.Keep, error) {
+func (c *Cameras) RemovedKeep(ctx context.Context, id vms.CameraID) (vms.Keep, error) {
 	var k vms.Keep
-	err := d.View().QueryRowContext(ctx, "SELECT keep_age, keep_bytes FROM cameras_removed WHERE id = ?", id).Scan(&k.Age, &k.Bytes)
+	err := c.db.View().QueryRowContext(ctx, "SELECT keep_age, keep_bytes FROM cameras_removed WHERE id = ?", id).Scan(&k.Age, &k.Bytes)
 	if errors.Is(err, sql.ErrNoRows) {
 		return k, fault.New(fault.NotFound, "no camera of that id was removed", "")
 	}
-	return k, fault.In("the removed cameras cannot be read", err)
+	return k, wrong(c.db.path, err)
 }

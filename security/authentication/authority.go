@@ -444,7 +444,8 @@ func (a *Authority) renew(asked []string) error {
 	if err != nil {
 		return fail(err)
 	}
-	a.server.Store(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf})
+	// The authority goes along, for programs that know it by its fingerprint.
+	a.server.Store(&tls.Certificate{Certificate: [][]byte{der, a.ca.Raw}, PrivateKey: key, Leaf: leaf})
 	text, err := a.seal(serverPlace, key)
 	if err == nil {
 		err = writeFile(file, 0o600, append(certPEM(der), text...))
@@ -482,7 +483,7 @@ func (a *Authority) readServer(file string) *tls.Certificate {
 	if err != nil || !key.PublicKey.Equal(leaf.PublicKey) {
 		return nil
 	}
-	return &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: leaf}
+	return &tls.Certificate{Certificate: [][]byte{block.Bytes, a.ca.Raw}, PrivateKey: key, Leaf: leaf}
 }
 
 func certPEM(der []byte) []byte {

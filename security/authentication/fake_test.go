@@ -213,7 +213,7 @@ func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{store: &memory{}, clock: newClock(), sealer: newSealer(t)}
 	h.restart(t)
-	link, err := h.OpenSetup("", "https://localhost:8443")
+	link, err := h.OpenSetup("", "https://localhost:8443", "")
 	if err != nil {
 		t.Fatal(err)
 	}

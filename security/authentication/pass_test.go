@@ -108,7 +108,7 @@ func TestSeenIsSavedAtMostOnceAMinuteAndAtTheEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		link, _ := s.OpenSetup("", "https://x")
+		link, _ := s.OpenSetup("", "https://x", "")
 		if _, err := s.Setup(t.Context(), security.NewUser{Token: tokenOf(link), Name: ann, Password: password}, home); err != nil {
 			t.Fatal(err)
 		}

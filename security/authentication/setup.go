@@ -27,16 +27,20 @@ func (s *Service) SetupPending() bool {
 }
 
 // OpenSetup makes a new set-up token, which replaces any before, and writes
-// the link "ORIGIN/setup#TOKEN" to path (mode 0600, "" for no file); origin is
+// the link "ORIGIN/setup#TOKEN.PIN" to path (mode 0600, "" for no file); origin is
 // like "https://host:8443". The token stands behind # so that browsers do not
-// send it. With an administrator there already it removes a left-over file and
+// send it; pin names our authority for a program that redeems the link ("": no
+// pin). With an administrator there already it removes a left-over file and
 // returns "". The file goes when the token is redeemed.
-func (s *Service) OpenSetup(path, origin string) (link security.Secret, err error) {
+func (s *Service) OpenSetup(path, origin, pin string) (link security.Secret, err error) {
 	if !s.SetupPending() {
 		return "", removeLink(path)
 	}
 	token := newSecret()
-	link = security.Secret(strings.TrimSuffix(origin, "/") + "/setup#" + token)
+	if pin != "" {
+		pin = "." + pin
+	}
+	link = security.Secret(strings.TrimSuffix(origin, "/") + "/setup#" + token + pin)
 	if path != "" {
 		if err := writeFile(path, 0o600, []byte(link.Reveal()+"\n")); err != nil {
 			return "", fault.Wrap(fault.Internal, err, "the set-up link could not be written", "check that the data directory may be written by this user")
@@ -81,7 +85,8 @@ func writeFile(path string, mode os.FileMode, b []byte) (err error) {
 
 // invited compares a token with the open invitation.
 func (s *Service) invited(token string) (path string, err error) {
-	h, ok := digest("", strings.TrimSpace(token))
+	token, _, _ = strings.Cut(strings.TrimSpace(token), ".") // the pin is for who redeems it
+	h, ok := digest("", token)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	switch {

@@ -17,11 +17,11 @@ func TestSetupLinkServesOnceAndItsFileGoes(t *testing.T) {
 	if err != nil || !s.SetupPending() {
 		t.Fatal(err)
 	}
-	first, err := s.OpenSetup(path, "https://localhost:8443/")
+	first, err := s.OpenSetup(path, "https://localhost:8443/", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := s.OpenSetup(path, "https://localhost:8443")
+	second, err := s.OpenSetup(path, "https://localhost:8443", "")
 	if err != nil || first == second {
 		t.Fatalf("the second start has the same link, %v", err)
 	}
@@ -76,7 +76,7 @@ func TestSetupLinkServesOnceAndItsFileGoes(t *testing.T) {
 	if err := os.WriteFile(path, []byte("left over"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if link, err := s.OpenSetup(path, "https://x"); link != "" || err != nil {
+	if link, err := s.OpenSetup(path, "https://x", ""); link != "" || err != nil {
 		t.Errorf("a set-up node opened set-up: %v", err)
 	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
@@ -90,7 +90,7 @@ func TestSetupThatCannotBeKeptMakesNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, err := s.OpenSetup("", "https://x")
+	link, err := s.OpenSetup("", "https://x", "")
 	if err != nil {
 		t.Fatal(err)
 	}
