@@ -17,10 +17,10 @@ export class Problem extends Error {
 }
 
 const base = '/api/v1';
-let onUnauthenticated: () => void = () => {};
+let onUnauthenticated: () => unknown = () => {};
 
-/** whenUnauthenticated is called when a session turns out to have ended. */
-export function whenUnauthenticated(f: () => void): void {
+/** whenUnauthenticated is told of every 401 that is not an answer to a log-in. */
+export function whenUnauthenticated(f: () => unknown): void {
   onUnauthenticated = f;
 }
 
@@ -62,7 +62,7 @@ export async function media(u: string, init: RequestInit = {}): Promise<Response
   }
   if (!r.ok) {
     const p = await problemOf(r);
-    if (r.status === 401 && p.kind !== 'invalid') onUnauthenticated();
+    if (r.status === 401) onUnauthenticated();
     throw p;
   }
   return r;

@@ -66,3 +66,14 @@ export function clockWords(ms: number | undefined): string {
   const s = a < 10_000 ? `${(a / 1000).toFixed(1)} s` : a < 600_000 ? `${Math.round(a / 1000)} s` : age(a);
   return `${s} ${ms > 0 ? 'ahead' : 'behind'}`;
 }
+
+/** deviceWords makes a browser's long name short: "Chromium 156 on Linux". */
+export function deviceWords(ua: string | undefined): string {
+  if (!ua) return 'Unknown device';
+  const b = /(Edg|OPR|Firefox|HeadlessChrome|Chrome|Version)\/(\d+)/.exec(ua);
+  if (!b) return ua;
+  const name = { Edg: 'Edge', OPR: 'Opera', Firefox: 'Firefox', HeadlessChrome: 'Chromium', Chrome: 'Chromium', Version: 'Safari' }[b[1]!];
+  const os = /Android/.test(ua) ? 'Android' : /iPhone|iPad/.test(ua) ? 'iOS' : /Windows/.test(ua) ? 'Windows' : /Mac OS X/.test(ua) ? 'macOS' : /Linux/.test(ua) ? 'Linux' : '';
+  const edge = /Edg\/(\d+)/.exec(ua);
+  return `${edge ? 'Edge' : name} ${edge ? edge[1] : b[2]}${os ? ' on ' + os : ''}`;
+}

@@ -152,7 +152,19 @@ export async function logOut(): Promise<void> {
   go('/login');
 }
 
-whenUnauthenticated(() => ended('Your session has ended. Log in to go on where you were.'));
+// A 401 may also be a camera's word passed on: only our own session counts.
+let asking = false;
+whenUnauthenticated(async () => {
+  if (asking || !who.session) return;
+  asking = true;
+  try {
+    await api.get<Session>('/session');
+  } catch (e) {
+    if (told(e).status === 401) ended('Your session has ended. Log in to go on where you were.');
+  } finally {
+    asking = false;
+  }
+});
 
 // ---- cameras
 
