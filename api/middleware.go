@@ -129,10 +129,22 @@ func origin(r *http.Request) security.Origin {
 func (s *server) authenticate(r *http.Request) (*asker, error) {
 	o := origin(r)
 	a, err := s.recognise(r, o)
-	if err != nil && fault.Is(err, fault.Unauthenticated) && !s.strange.allow(o.Remote) {
+	if err == nil || !fault.Is(err, fault.Unauthenticated) {
+		return a, err
+	}
+	if !s.strange.allow(o.Remote) {
 		return nil, errStrange
 	}
-	return a, err
+	// A wrong or ended secret is a refusal, one entry in viewEvery for each
+	// address; nothing shown at all is only a question.
+	e := s.entry(stranger(o, ""), "authenticate", security.Resource{Kind: "system"})
+	e.Outcome, e.Detail = security.Refused, fault.Message(err)
+	if err != errWho && s.views.first(viewKey{session: "@" + o.Remote, action: "authenticate"}, e.At) {
+		if werr := s.write(r.Context(), e); werr != nil {
+			return nil, werr
+		}
+	}
+	return nil, err
 }
 
 func (s *server) recognise(r *http.Request, o security.Origin) (*asker, error) {

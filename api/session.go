@@ -135,7 +135,15 @@ func (s *server) sessionRoutes() {
 		})
 	open(s, huma.Operation{Method: "POST", Path: "/api/v1/setup", OperationID: "setup", Summary: "Make the first administrator", DefaultStatus: 201, Tags: []string{"session"}},
 		func(ctx context.Context, o security.Origin, in *body[SetupRequest]) (*body[SetupAnswer], error) {
-			w, err := s.Auth.Setup(ctx, security.NewUser{Token: in.Body.Token, Name: in.Body.User, Password: in.Body.Password}, o)
+			if !s.Auth.SetupPending() {
+				return nil, fault.New(fault.Conflict, "set-up is done already", "log in")
+			}
+			var w security.Welcome
+			// Written first: an administrator the trail does not know must not be.
+			err := s.changes(ctx, stranger(o, in.Body.User), "setup", security.Resource{Kind: "system"}, "", "", func() (err error) {
+				w, err = s.Auth.Setup(ctx, security.NewUser{Token: in.Body.Token, Name: in.Body.User, Password: in.Body.Password}, o)
+				return err
+			})
 			if err != nil {
 				return nil, err
 			}
@@ -145,9 +153,15 @@ func (s *server) sessionRoutes() {
 		func(ctx context.Context, o security.Origin, in *body[LoginRequest]) (*cookied[Session], error) {
 			sub, cookie, err := s.Auth.Login(ctx, security.Login{Name: in.Body.User, Password: in.Body.Password, Code: in.Body.Code}, o)
 			if err != nil {
+				s.refusedLogin(ctx, o, in.Body.User, err)
 				return nil, err
 			}
-			out := s.session(ctx, &asker{Subject: sub, cookie: true})
+			a := &asker{Subject: sub, cookie: true}
+			if err := s.record(ctx, a, "session.begin", security.Resource{Kind: "session", ID: a.Session}, "", ""); err != nil {
+				_ = s.Auth.Logout(context.WithoutCancel(ctx), sub)
+				return nil, err
+			}
+			out := s.session(ctx, a)
 			c := http.Cookie{Name: cookieName, Value: cookie, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode}
 			if out.Expires != nil {
 				c.MaxAge = max(int(out.Expires.Sub(s.Clock.Now().Time())/time.Second), 1)
@@ -240,6 +254,24 @@ func (s *server) example(host, user string) string {
 		scheme, port = "rtsp", s.PortRTSP
 	}
 	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(port)) + "/live/CAMERA/main (user " + user + ")"
+}
+
+// stranger is somebody who has not shown yet who they are.
+func stranger(o security.Origin, typed string) *asker {
+	return &asker{Subject: security.Subject{Name: clip(typed, 64), Remote: o.Remote, Device: o.Device}}
+}
+
+// refusedLogin puts a log-in that failed in the trail, and of those that were
+// not even tried, because there were too many, one in viewEvery.
+func (s *server) refusedLogin(ctx context.Context, o security.Origin, typed string, cause error) {
+	e := s.entry(stranger(o, typed), "session.begin", security.Resource{Kind: "session"})
+	e.Outcome, e.Detail = security.Refused, fault.Message(cause)
+	if fault.Is(cause, fault.Exhausted) && !s.views.first(viewKey{session: "@" + o.Remote, action: "session.begin"}, e.At) {
+		return
+	}
+	if err := s.write(context.WithoutCancel(ctx), e); err != nil {
+		s.Log.Error("a refused log-in is missing from the audit trail", "request", requestID(ctx))
+	}
 }
 
 // session describes who asks.
