@@ -141,7 +141,8 @@ type SegmentFiles interface {
 	Path() string
 }
 
-// SegmentFile is one open file. Write appends.
+// SegmentFile is one open file. Write appends, whole or not at all; zeros up to
+// the end of a block may stand behind until Truncate.
 type SegmentFile interface {
 	io.Writer
 	io.ReaderAt

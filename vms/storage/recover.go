@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -144,7 +145,9 @@ func (s *Storage) mendFile(ctx context.Context, file vms.SegmentFile, o vms.Open
 		return g.toRow(c.end), true, nil
 	}
 	if torn := size - c.end; torn > 0 {
-		s.cfg.Tell(fault.Newf(fault.Corrupt, "the last %d bytes of a recording of %s were torn when the node stopped; all before %s is kept", torn, o.Stream, g.stop))
+		if !padding(file, c.end, torn) {
+			s.cfg.Tell(fault.Newf(fault.Corrupt, "the last %d bytes of a recording of %s were torn when the node stopped; all before %s is kept", torn, o.Stream, g.stop))
+		}
 		if err := file.Truncate(c.end); err != nil {
 			return nil, true, err
 		}
@@ -161,6 +164,18 @@ func (s *Storage) mendFile(ctx context.Context, file vms.SegmentFile, o vms.Open
 	}
 	return g.toRow(c.end + int64(len(final))), true, nil
 }
+
+// padding reports whether n bytes from at on are the zeros that fill a block.
+func padding(file vms.SegmentFile, at, n int64) bool {
+	if n > maxPadding {
+		return false
+	}
+	b := make([]byte, n)
+	got, _ := file.ReadAt(b, at) // a short read is no padding
+	return int64(got) == n && !slices.ContainsFunc(b, func(x byte) bool { return x != 0 })
+}
+
+const maxPadding = 64 << 10
 
 // bury removes the files of segments that left the index, and before them the
 // keys of days of which nothing is left.

@@ -489,7 +489,11 @@ func (g *segment) seal(c Cipher) error {
 	if err != nil {
 		return err
 	}
+	size := g.durableSize + int64(len(final))
 	if _, err := g.file.Write(final); err != nil {
+		return err
+	}
+	if err := g.file.Truncate(size); err != nil {
 		return err
 	}
 	if err := g.file.Sync(); err != nil {
@@ -497,7 +501,7 @@ func (g *segment) seal(c Cipher) error {
 	}
 	file := g.file
 	g.file = nil
-	g.row = g.toRow(g.durableSize + int64(len(final)))
+	g.row = g.toRow(size)
 	return file.Close()
 }
 
