@@ -80,7 +80,7 @@ func newFake(t *testing.T, secure *tls.Config, answer func(f *fake, c net.Conn, 
 			wg.Go(func() {
 				defer stop()
 				defer c.Close()
-				rd := newReader(4096, 65536)
+				rd := newReader(4096, 65536, clientMost)
 				for {
 					_, _, m, ok, err := rd.next()
 					if err != nil {

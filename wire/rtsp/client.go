@@ -289,7 +289,7 @@ func (c *Client) connect(ctx context.Context) error {
 		}
 		conn = secure
 	}
-	c.conn, c.rd, c.answered = conn, newReader(readStart, readMax), false
+	c.conn, c.rd, c.answered = conn, newReader(readStart, readMax, clientMost), false
 	c.auth = signer{clearOK: c.at.tls, offers: c.auth.offers, at: c.auth.at, nc: c.auth.nc}
 	if strings.EqualFold(c.at.host, c.home.host) && (c.at.tls || !c.home.tls) {
 		c.auth.user, c.auth.password = c.cfg.Username, c.cfg.Password

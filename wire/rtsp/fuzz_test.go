@@ -39,7 +39,7 @@ func FuzzInterleaved(f *testing.F) {
 	f.Add(append(frame(nil, 0, packet(96, 1, 2, 3, 4)), "RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n$$$R garbage"...), uint16(7))
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
 		read := func(pieces ...[]byte) (frames int, octets int, failed bool) {
-			r := newReader(512, 4096)
+			r := newReader(512, 4096, clientMost)
 			r.known[0], r.known[1] = true, true
 			for _, p := range pieces {
 				src := bytes.NewReader(p)

@@ -15,7 +15,8 @@ type reader struct {
 	known   [256]bool
 	garbage uint64 // bytes skipped ever
 	run     int    // bytes skipped since the last good frame
-	max     int    // the buffer's greatest size; a server's reader needs less than a client's
+	max     int    // the buffer grows to this for speed
+	most    int    // and to this for one long frame or message
 }
 
 const (
@@ -23,9 +24,15 @@ const (
 	readMax    = 256 << 10
 	maxGarbage = 256 << 10
 	maxFrame   = 4 + 65535
+	clientMost = maxHead + maxLine + maxBody + maxFrame
+	serverMost = maxFrame + maxLine // what a stranger may make us keep before he is known
 )
 
-func newReader(start, limit int) *reader { return &reader{buf: make([]byte, start), max: limit} }
+func newReader(start, limit, most int) *reader {
+	return &reader{buf: make([]byte, start), max: limit, most: most}
+}
+
+var errTooLong = errors.New("a frame or message is too long")
 
 // fill makes one read. Bytes given by next before are gone after it.
 func (f *reader) fill(src io.Reader) (int, error) {
@@ -36,7 +43,10 @@ func (f *reader) fill(src io.Reader) (int, error) {
 		f.r = 0
 	}
 	if f.w == len(f.buf) { // one message or frame is longer than the buffer
-		f.grow(f.max + maxHead + maxBody)
+		if len(f.buf) >= f.most {
+			return 0, errTooLong
+		}
+		f.grow(f.most)
 	}
 	n, err := src.Read(f.buf[f.w:])
 	full := n > 0 && f.w+n == len(f.buf)

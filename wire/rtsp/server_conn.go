@@ -55,7 +55,7 @@ const lastWords = 200 * time.Millisecond
 
 // converse serves one connection until it ends.
 func (s *Server) converse(ctx context.Context, nc net.Conn, remote netip.AddrPort) {
-	c := &conn{s: s, c: nc, remote: remote, since: time.Now(), rd: newReader(2<<10, 16<<10)}
+	c := &conn{s: s, c: nc, remote: remote, since: time.Now(), rd: newReader(2<<10, 16<<10, serverMost)}
 	switch nc.(type) {
 	case *secureConn, *tls.Conn:
 		c.tls = true

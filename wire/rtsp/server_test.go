@@ -31,7 +31,7 @@ func newTalk(t *testing.T, addr string) *talk {
 	}
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(10 * time.Second))
-	return &talk{t: t, c: c, rd: newReader(4096, 65536)}
+	return &talk{t: t, c: c, rd: newReader(4096, 65536, clientMost)}
 }
 
 // ask sends a request and gives the answer; "$S" in extra stands for the session.
@@ -126,6 +126,7 @@ func TestMalformedRequests(t *testing.T) {
 		"garbage":          {strings.Repeat("\x00", 5000), 0},
 		"slow":             {"OPTIONS * RTSP", 0},
 		"nothing":          {"", 0},
+		"a long body":      {"SET_PARAMETER * RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("x", 150000), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr, _ := serve(t, ServerConfig{Handler: newRoom(), Anonymous: true, Idle: 100 * time.Millisecond}, nil)
