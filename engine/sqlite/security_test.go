@@ -74,7 +74,7 @@ func TestPeopleSurviveARestart(t *testing.T) {
 		return s
 	}
 	s := start()
-	link, err := s.OpenSetup("", "https://localhost:8443")
+	link, err := s.OpenSetup("", "https://localhost:8443", "")
 	if err != nil {
 		t.Fatal(err)
 	}

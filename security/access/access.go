@@ -13,12 +13,6 @@ import (
 	"github.com/bartizan-vms/bartizan/security"
 )
 
-// Actions are all there are, in the order they are shown.
-var Actions = [...]security.Action{
-	security.ActLive, security.ActPlayback, security.ActExport, security.ActCameras, security.ActConfigure,
-	security.ActSystem, security.ActAudit, security.ActPeople, security.ActSelf,
-}
-
 // allowed is the table. Live, playback and control are rights of their own
 // (X.1453 §8.4); a viewer watches and looks back, and carries nothing away.
 var allowed = map[security.Role]map[security.Action]bool{
@@ -56,18 +50,6 @@ func (*Policy) May(_ context.Context, s security.Subject, a security.Action, r s
 		return rule, &fault.Error{Kind: fault.Forbidden, What: "you may not do this: " + describe(a), Do: "ask an administrator of this node for the right"}
 	}
 	return rule, nil
-}
-
-// MayList are the actions s may do on things in general, for a person's own
-// view of what is open to them. The decision itself is May's.
-func (p *Policy) MayList(s security.Subject) []security.Action {
-	var may []security.Action
-	for _, a := range Actions {
-		if _, err := p.May(context.Background(), s, a, security.Resource{}); err == nil {
-			may = append(may, a)
-		}
-	}
-	return may
 }
 
 func decide(s security.Subject, a security.Action, r security.Resource) string {

@@ -7,8 +7,14 @@ import (
 	"github.com/bartizan-vms/bartizan/security"
 )
 
+// actions are all there are.
+var actions = [...]security.Action{
+	security.ActLive, security.ActPlayback, security.ActExport, security.ActCameras, security.ActConfigure,
+	security.ActSystem, security.ActAudit, security.ActPeople, security.ActSelf,
+}
+
 // want is written by hand, apart from the table it checks: one row a role, one
-// letter an action in the order of Actions.
+// letter an action in the order of actions.
 var want = map[security.Role]string{
 	security.RoleAdministrator: "yyyyyyyyy",
 	security.RoleViewer:        "yynynnnny",
@@ -20,7 +26,7 @@ var want = map[security.Role]string{
 func TestEveryActionOfEveryRoleIsDecided(t *testing.T) {
 	p := New()
 	for role, row := range want {
-		for i, a := range Actions {
+		for i, a := range actions {
 			for _, via := range []security.Via{security.ViaSession, security.ViaToken, security.ViaStream, security.ViaLocal, "", "guess"} {
 				s := security.Subject{UserID: "u1", Name: "ann", Role: role, Via: via}
 				yes := row[i] == 'y'
@@ -59,8 +65,5 @@ func TestWhatIsUnknownIsDenied(t *testing.T) {
 		if rule, _ := p.May(t.Context(), c.s, c.a, c.r); rule != c.rule {
 			t.Errorf("%s: rule %q, want %q", name, rule, c.rule)
 		}
-	}
-	if n := len(p.MayList(security.Subject{UserID: "u", Role: security.RoleViewer, Via: security.ViaSession})); n != 4 {
-		t.Errorf("a viewer may %d things, want 4", n)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -284,6 +283,7 @@ func TestNoSecretIsWritten(t *testing.T) {
 	for in, want := range map[string]string{
 		"from=2026-01-01T00:00:00Z to=2026-01-01T01:00:00Z": "from=2026-01-01T00:00:00Z to=2026-01-01T01:00:00Z",
 		"rtsp://192.0.2.9:554/main?x=1":                     "rtsp://192.0.2.9:554/main?x=1",
+		"basic authentication is not used in the clear":     "basic authentication is not used in the clear",
 		"mail ann@example.com":                              "mail ann@example.com",
 	} {
 		if got := redact(in); got != want {
@@ -300,55 +300,6 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
-}
-
-func TestViewsAreToldOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := &memory{}
-		v := Coalesce(New(m, sealer("k"), timebase.System()), timebase.System(), 10*time.Minute)
-		rec := func(e security.Entry, entries int) {
-			t.Helper()
-			if err := v.Record(t.Context(), e); err != nil || len(m.links) != entries {
-				t.Errorf("%d entries, %v, want %d", len(m.links), err, entries)
-			}
-		}
-		e := view("ann", "cam")
-		rec(e, 1)
-		rec(e, 1)
-		other := e
-		other.Resource.ID = "cam2"
-		rec(other, 2)
-		other.Session = "s2"
-		rec(other, 3)
-		refused := e
-		refused.Outcome = security.Refused
-		rec(refused, 4)
-		rec(refused, 5)
-		changed := e
-		changed.After = "{}"
-		rec(changed, 6)
-		rec(changed, 7)
-		time.Sleep(10*time.Minute - 1)
-		rec(e, 7)
-		time.Sleep(1)
-		rec(e, 8)
-		m.fail = errors.New("no space")
-		e.Detail = "another span"
-		if err := v.Record(t.Context(), e); err == nil {
-			t.Error("a failed first view passed")
-		}
-		m.fail = nil
-		rec(e, 9) // not remembered as told
-		for i := range 2 * v.most {
-			e.Detail = fmt.Sprint(i)
-			if err := v.Record(t.Context(), e); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if len(v.recent) > v.most || v.order.Len() > v.most {
-			t.Errorf("%d views remembered", len(v.recent))
-		}
-	})
 }
 
 func FuzzClean(f *testing.F) {

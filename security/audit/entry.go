@@ -100,7 +100,8 @@ var slips = []struct {
 	{regexp.MustCompile(`/setup#[^\s"']+`), "/setup#" + blank},
 	{regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^/\s"'?#]*@`), "${1}" + blank + "@"},
 	{regexp.MustCompile(`(?i)\b(secret|password|passwd|pass|pwd|token|signature|apikey|api_key|__Host-[a-z]+)=[^&;\s"']+`), "${1}=" + blank},
-	{regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}`), "${1} " + blank},
+	{regexp.MustCompile(`(?i)\b(authorization:\s*[a-z]+)\s+[^"'\r\n]+`), "${1} " + blank},
+	{regexp.MustCompile(`(?i)\b(bearer)\s+[A-Za-z0-9+/=._~-]{20,}`), "${1} " + blank},
 }
 
 func redact(s string) string {

@@ -209,7 +209,8 @@ func (a *Authority) reload() error {
 func plainName(s string) (name string, ok bool) {
 	s = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(s)), ".")
 	if ip, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return ip.Unmap().WithZone("").String(), !ip.IsUnspecified()
+		ip = ip.Unmap().WithZone("")
+		return ip.String(), !ip.IsUnspecified()
 	}
 	if s == "" || len(s) > 253 {
 		return "", false
