@@ -127,7 +127,7 @@ export class Engine {
       if (!this.show.wall) void this.lastPicture();
       return;
     }
-    const list = rungs(t.stream, can, recall(t.camera, t.quality), Date.now());
+    const list = rungs(t.stream, can, recall(t.camera, t.quality), Date.now(), t.audio ? t.stream?.audio : '');
     this.say({ state: this.active ? 'moving' : 'waiting' });
     let next = 0;
     let live = 0;
@@ -203,7 +203,7 @@ export class Engine {
     this.closeRecorded();
     if (feed.el instanceof HTMLVideoElement) feed.el.muted = this.muted;
     this.tries = 0;
-    remember(t.camera, t.quality, rung);
+    if (!t.audio) remember(t.camera, t.quality, rung);
     this.say({ state: 'moving', transport: rung, reason: '', advice: '', audio: feed.audio });
   }
 

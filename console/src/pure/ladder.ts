@@ -25,12 +25,17 @@ export const MEMORY_MS = 30 * 60_000;
 /** After this long without a picture the next rung joins the race. */
 export const RACE_MS = 1500;
 
-export function rungs(s: StreamFacts | undefined, can: Can, mem: Memory | undefined, now: number): Rung[] {
+/**
+ * rungs orders the ways to try. sound names the audio codec that is wanted:
+ * WebRTC carries only what needs no new coding, so AAC comes by MSE.
+ */
+export function rungs(s: StreamFacts | undefined, can: Can, mem: Memory | undefined, now: number, sound = ''): Rung[] {
   const out: Rung[] = [];
   if (can.webrtc && (s?.webrtc ?? true)) out.push('webrtc');
   if ((s?.mse ?? true) && (!s?.codecs || can.mse(videoOnly(s.codecs)))) out.push('mse');
   out.push('stills');
-  if (mem && now - mem.at < MEMORY_MS && mem.rung !== 'stills') {
+  if (sound && !/opus|g\.?711|pcm[ua]|g\.?722/i.test(sound) && out[0] === 'webrtc' && out[1] === 'mse') out.splice(0, 2, 'mse', 'webrtc');
+  else if (mem && now - mem.at < MEMORY_MS && mem.rung !== 'stills') {
     const i = out.indexOf(mem.rung);
     if (i > 0) out.unshift(...out.splice(i, 1));
   }

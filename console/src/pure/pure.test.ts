@@ -151,6 +151,12 @@ describe('ladder', () => {
     expect(rungs({ webrtc: false, mse: true, codecs: 'hvc1.1.6.L93.B0' }, can, undefined, 0)).toEqual(['stills']);
     expect(rungs(undefined, { ...can, webrtc: false }, undefined, 0)).toEqual(['mse', 'stills']);
   });
+  it('fetches sound by a way that carries it', () => {
+    const s = { webrtc: true, mse: true, codecs: 'avc1.64001f,mp4a.40.2' };
+    expect(rungs(s, can, undefined, 0, 'AAC')).toEqual(['mse', 'webrtc', 'stills']);
+    expect(rungs(s, can, undefined, 0, 'G.711 µ-law')[0]).toBe('webrtc');
+    expect(rungs(s, can, undefined, 0, 'Opus')[0]).toBe('webrtc');
+  });
   it('remembers what worked, for a while', () => {
     const s = { webrtc: true, mse: true, codecs: 'avc1.64001f' };
     expect(rungs(s, can, { rung: 'mse', at: 0 }, 1000)).toEqual(['mse', 'webrtc', 'stills']);

@@ -18,7 +18,9 @@ export function bits(n: number | undefined): string {
 
 export function fps(n: number | undefined): string {
   if (!n) return '';
-  return `${Math.abs(n - Math.round(n)) < 0.05 ? Math.round(n) : n.toFixed(1)} fps`;
+  // The rate is measured; a tenth of a frame more or less says nothing.
+  const r = Math.round(n);
+  return `${n >= 10 && Math.abs(n - 12.5) > 0.3 ? r : Math.abs(n - r) < 0.05 ? r : n.toFixed(1)} fps`;
 }
 
 export const size = (w?: number, h?: number): string => (w && h ? `${w}×${h}` : '');
@@ -51,7 +53,7 @@ export function day(t: number): string {
   return new Date(t).toLocaleDateString('en-GB', { weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' });
 }
 
-export function when(s: string | undefined, now = Date.now()): string {
+export function when(s: string | null | undefined, now = Date.now()): string {
   const t = Date.parse(s ?? '');
   if (!Number.isFinite(t) || t <= 0) return '';
   const same = new Date(t).toDateString() === new Date(now).toDateString();

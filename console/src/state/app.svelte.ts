@@ -226,11 +226,17 @@ export const thumbQuality = (c: Camera | undefined): Quality => (c ? recordedQua
 
 export const server = $state<{ info: SystemInfo | null; problem: Problem | null; skew: number }>({ info: null, problem: null, skew: 0 });
 
+const place = (id: string): number => cameras.list.findIndex((c) => c.id === id);
+
 export async function loadSystem(): Promise<void> {
   try {
     const t0 = Date.now();
     const s = await api.get<SystemInfo>('/system');
     const t1 = Date.now();
+    // The node names cameras by id; people know them by name.
+    for (const c of s.storage.cameras) s.storage.warning = s.storage.warning?.replaceAll(c.camera, c.name);
+    if (s.storage.warning) s.storage.warning = s.storage.warning[0]!.toUpperCase() + s.storage.warning.slice(1);
+    s.storage.cameras.sort((a, b) => place(a.camera) - place(b.camera));
     server.info = s;
     server.problem = null;
     const skew = Date.parse(s.now) - (t0 + t1) / 2;

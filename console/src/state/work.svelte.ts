@@ -41,6 +41,9 @@ class Work {
   private lastJump = 0;
   private holdSince = 0;
   private lastSeek = new WeakMap<Engine, number>();
+  /** since when a tile has had no picture to show */
+  private since = new Map<Engine, number>();
+  private fitted = false;
 
   get at(): number {
     return this.mode === 'live' ? now() : this.clock.at;
@@ -63,6 +66,7 @@ class Work {
   register(id: string, e: Engine): () => void {
     this.tiles.set(id, e);
     return () => {
+      this.since.delete(e);
       if (this.tiles.get(id) === e) this.tiles.delete(id);
     };
   }
@@ -224,8 +228,24 @@ class Work {
     }
     if (ts - this.lastWant > 1000) {
       this.lastWant = ts;
-      untrack(() => want(cameras.list, this.view));
+      untrack(() => {
+        want(cameras.list, this.view);
+        this.fitOnce();
+      });
     }
+  }
+
+  // At first sight of a young archive the view is fitted to it, once.
+  private fitOnce(): void {
+    if (this.fitted) return;
+    const ls = cameras.list.map((c) => laneOf(c.id)).filter((l) => l.b > l.a);
+    if (!ls.length || ls.length < cameras.list.length) return;
+    this.fitted = true;
+    const first = Math.min(...ls.map((l) => l.spans[0]?.a ?? Infinity));
+    const t = now();
+    if (!Number.isFinite(first) || first < this.view.a + (this.view.b - this.view.a) * 0.3 || this.mode !== 'live') return;
+    const span = Math.max(5 * 60_000, (t - first) * 1.4);
+    this.view = follow({ a: 0, b: span }, t);
   }
 
   private draw(): void {
@@ -263,7 +283,13 @@ class Work {
       const here = recordedAt(lane, t) || t > lane.b;
       if (!here) continue;
       players.push(e);
-      if (!e.recorded.ready && !e.failed) hold = true;
+      if (e.recorded.ready || e.failed) this.since.delete(e);
+      else {
+        // While playing a tile may stumble for a moment without all waiting.
+        const from = this.since.get(e) ?? ts;
+        this.since.set(e, from);
+        if (!this.clock.playing || ts - from > 350) hold = true;
+      }
     }
     if (this.playing && this.leap(t, ts)) return;
     // Nobody waits longer than three seconds for the slowest.
