@@ -36,6 +36,7 @@ func description(t testing.TB, audio media.Codec) media.Description {
 	if err != nil {
 		t.Fatal(err)
 	}
+	v.Reorder = 0 // this SPS declares B-frames; our pictures have none
 	d := media.Description{Video: v}
 	switch audio {
 	case media.PCMU:

@@ -62,6 +62,11 @@ func Fits(d media.Description) error {
 	return nil
 }
 
+var (
+	static = map[string]media.Codec{"0": media.PCMU, "8": media.PCMA}
+	names  = map[string]media.Codec{"opus": media.Opus, "pcmu": media.PCMU, "pcma": media.PCMA}
+)
+
 func carries(c media.Codec) bool { return c == media.Opus || c == media.PCMU || c == media.PCMA }
 
 // Answer takes an offer for a stream of description d and gives the answer.
@@ -74,7 +79,7 @@ func (s *Server) Answer(ctx context.Context, offer string, d media.Description) 
 	if err := Fits(d); err != nil {
 		return nil, "", err
 	}
-	wantVideo, wantAudio, err := read(offer)
+	wantVideo, hears, err := read(offer)
 	if err != nil {
 		return nil, "", err
 	}
@@ -96,7 +101,7 @@ func (s *Server) Answer(ctx context.Context, offer string, d media.Description) 
 	if wantVideo && d.HasVideo() {
 		v.video = &track{of: d.Video, kind: pion.RTPCodecTypeVideo, name: "video"}
 	}
-	if wantAudio && carries(d.Audio.Codec) {
+	if carries(d.Audio.Codec) && hears[d.Audio.Codec] {
 		v.audio = &track{of: d.Audio, kind: pion.RTPCodecTypeAudio, name: "audio"}
 	}
 	defer func() {
@@ -134,10 +139,11 @@ func (s *Server) Answer(ctx context.Context, offer string, d media.Description) 
 	return v, s.addCandidates(v.pc.LocalDescription().SDP), nil
 }
 
-// read checks the outside of an offer before pion sees it.
-func read(offer string) (video, audio bool, err error) {
-	bad := func(what string) (bool, bool, error) {
-		return false, false, fault.New(fault.Invalid, what, "send an SDP offer as a browser makes it, to receive video and audio")
+// read checks the outside of an offer before pion sees it, and tells whether
+// it asks for video and which of our audio codecs it takes.
+func read(offer string) (video bool, hears map[media.Codec]bool, err error) {
+	bad := func(what string) (bool, map[media.Codec]bool, error) {
+		return false, nil, fault.New(fault.Invalid, what, "send an SDP offer as a browser makes it, to receive video and audio")
 	}
 	if len(offer) > MaxOffer {
 		return bad("the offer is longer than 64 KiB")
@@ -149,6 +155,7 @@ func read(offer string) (video, audio bool, err error) {
 	if len(sd.MediaDescriptions) == 0 || len(sd.MediaDescriptions) > maxSections {
 		return bad(fmt.Sprintf("the offer has %d media sections; 1 to %d are taken", len(sd.MediaDescriptions), maxSections))
 	}
+	hears = map[media.Codec]bool{}
 	for _, m := range sd.MediaDescriptions {
 		_, sendonly := m.Attribute("sendonly")
 		_, inactive := m.Attribute("inactive")
@@ -159,12 +166,22 @@ func read(offer string) (video, audio bool, err error) {
 		case "video":
 			video = true
 		case "audio":
-			audio = true
+			for _, f := range m.MediaName.Formats {
+				if c, ok := static[f]; ok { // RFC 3551 §6: needs no rtpmap
+					hears[c] = true
+				}
+			}
+			for _, a := range m.Attributes {
+				if _, coding, ok := strings.Cut(a.Value, " "); ok && a.Key == "rtpmap" {
+					name, _, _ := strings.Cut(coding, "/")
+					hears[names[strings.ToLower(name)]] = true
+				}
+			}
 		default:
 			return bad("the offer asks for " + fmt.Sprintf("%.20q", m.MediaName.Media) + "; only video and audio are sent here")
 		}
 	}
-	return video, audio, nil
+	return video, hears, nil
 }
 
 var noCodec = fault.New(fault.Unsupported, "the offer has no codec this stream can be sent in", "use a browser that takes H.264 over WebRTC, or watch over the WebSocket")

@@ -285,6 +285,18 @@ func TestPublicAddressIsOffered(t *testing.T) {
 	accept(t, pc, answer)
 }
 
+func TestOfferWithoutOurSoundGetsPictures(t *testing.T) {
+	s := serve(t, Config{Listen: "127.0.0.1:0"})
+	_, offer, _ := viewer(t, true, false)
+	v, _, err := s.Answer(within(t), strings.ReplaceAll(offer, "opus/", "x/"), description(t, media.Opus))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if video, audio := v.Sends(); !video || audio {
+		t.Errorf("video %v, audio %v", video, audio)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	s := serve(t, Config{Listen: "127.0.0.1:0", Sessions: 1})
 	ctx := within(t)
@@ -373,9 +385,9 @@ func TestPortTaken(t *testing.T) {
 func FuzzOffer(f *testing.F) {
 	f.Add("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=recvonly\r\n")
 	f.Fuzz(func(t *testing.T, offer string) {
-		video, audio, err := read(offer)
-		if err != nil && (video || audio || !fault.Is(err, fault.Invalid)) {
-			t.Errorf("%v %v %v", video, audio, err)
+		video, hears, err := read(offer)
+		if err != nil && (video || hears != nil || !fault.Is(err, fault.Invalid)) {
+			t.Errorf("%v %v %v", video, hears, err)
 		}
 	})
 }
