@@ -132,12 +132,13 @@ func secretKey(k string) bool {
 
 // change makes one side of a change fit to keep: JSON stays JSON with its
 // secrets blanked, other text becomes plain text. What is too long is told by
-// its length only, as half of a JSON text would be none.
+// its length only, as half of a JSON text would be none; so is what is nested
+// beyond reason.
 func change(s string) string {
 	if s == "" {
 		return ""
 	}
-	if len(s) > maxChange {
+	if len(s) > maxChange || deep(s) {
 		return `{"omitted_bytes":` + strconv.Itoa(len(s)) + `}`
 	}
 	dec := json.NewDecoder(strings.NewReader(s))
@@ -153,7 +154,21 @@ func change(s string) string {
 	return string(b)
 }
 
-// scrub blanks in place. Depth is bounded by the decoder's own limit.
+// deep reports more than 64 open brackets, those in strings counted too.
+func deep(s string) bool {
+	open := 0
+	for i := 0; i < len(s) && open <= 64; i++ {
+		switch s[i] {
+		case '[', '{':
+			open++
+		case ']', '}':
+			open = max(0, open-1)
+		}
+	}
+	return open > 64
+}
+
+// scrub blanks in place.
 func scrub(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
