@@ -118,10 +118,11 @@ func (d *DB) Change(ctx context.Context, c vms.IndexChange) error {
 		}
 		for _, g := range c.Finished {
 			s := w.stream(g.Stream)
+			// Whoever was told of a failure after all was written asks again.
+			w.exec("UPDATE rec_stream SET bytes = bytes + ? WHERE id = ? AND NOT EXISTS (SELECT 1 FROM rec_segment WHERE id = ?)", g.Bytes, s, g.ID)
 			w.exec(`INSERT INTO rec_segment (id, stream, run, start, stop, slack, audio, bytes, digest, parts)
-			  VALUES (?,?,(SELECT id FROM rec_run WHERE name = ?),?,?,?,?,?,?,?)`,
+			  VALUES (?,?,(SELECT id FROM rec_run WHERE name = ?),?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING`,
 				g.ID, s, g.Run, g.Start, g.Stop, g.Slack.Milliseconds(), g.Audio, g.Bytes, g.Digest[:], g.Table)
-			w.exec("UPDATE rec_stream SET bytes = bytes + ? WHERE id = ?", g.Bytes, s)
 			w.exec("DELETE FROM rec_open WHERE id = ?", g.ID)
 		}
 		for _, id := range c.Dropped {

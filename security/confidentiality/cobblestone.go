@@ -144,7 +144,9 @@ func OpenRange(dst, key []byte, context string, r io.ReaderAt, size, off, n int6
 	}
 	out := dst
 	buf, chunk := make([]byte, chunkSize+tagSize), make([]byte, 0, chunkSize)
-	for k := off / chunkSize; n > 0; k++ {
+	// A range that reaches the end takes the last chunk in, be it empty: it alone
+	// shows that this is the end.
+	for k := off / chunkSize; n > 0 || off == total && k <= total/chunkSize; k++ {
 		at := headSize + k*(chunkSize+tagSize)
 		buf = buf[:min(size-at, chunkSize+tagSize)]
 		if err := readFull(r, buf, at); err != nil {

@@ -26,40 +26,35 @@ func draw(from, to, before timebase.Wall, stretches []stretch, damaged []vms.Hol
 		return t
 	}
 	var slack time.Duration
-	at := from // all before it is drawn
+	at := from // all before it is drawn; once there are spans, the last one's end
 	for _, s := range stretches {
-		a, b := max(s.from, from), min(s.to, to)
-		if b <= at {
-			before = max(before, s.to)
+		a, b := max(s.from, at), min(s.to, to)
+		if a >= b {
 			continue
 		}
 		n := len(t.Spans)
-		pause := time.Duration(0)
-		if a > at {
-			pause = a.Sub(at)
-		}
 		switch {
-		case pause > 0 && (n == 0 || pause > max(minHole, slack)) && !(n == 0 && before != math.MinInt64 && a.Sub(before) <= minHole):
-			t.Holes = append(t.Holes, why(at, a, before, notes)...)
-		case n == 0:
-			a = at // also a pause too short to be a hole
-		case t.Spans[n-1].Audio == s.audio:
-			t.Spans[n-1].To, t.Spans[n-1].Bytes = b, t.Spans[n-1].Bytes+share(s, a, b)
-			at, before, slack = b, max(before, s.to), s.slack
-			continue
+		case a == at:
+		case n > 0 && a.Sub(at) <= max(minHole, slack):
+			t.Spans[n-1].To, at = a, a
+		case n == 0 && before != math.MinInt64 && a.Sub(before) <= minHole:
+			a = at
 		default:
-			t.Spans[n-1].To = max(t.Spans[n-1].To, max(a, at))
-			a = t.Spans[n-1].To
+			t.Holes = append(t.Holes, why(at, a, before, notes)...)
+			at = a
 		}
-		t.Spans = append(t.Spans, vms.Span{From: max(a, at), To: b, Bytes: share(s, a, b), Audio: s.audio})
+		if n > 0 && t.Spans[n-1].To == a && t.Spans[n-1].Audio == s.audio {
+			t.Spans[n-1].To = b
+			t.Spans[n-1].Bytes += share(s, a, b)
+		} else {
+			t.Spans = append(t.Spans, vms.Span{From: a, To: b, Bytes: share(s, a, b), Audio: s.audio})
+		}
 		at, before, slack = b, max(before, s.to), s.slack
 	}
-	if at < to {
-		if n := len(t.Spans); n > 0 && to.Sub(at) <= minHole {
-			t.Spans[n-1].To = to
-		} else {
-			t.Holes = append(t.Holes, why(at, to, before, notes)...)
-		}
+	if n := len(t.Spans); at < to && n > 0 && to.Sub(at) <= minHole {
+		t.Spans[n-1].To = to
+	} else if at < to {
+		t.Holes = append(t.Holes, why(at, to, before, notes)...)
 	}
 	return cutOut(t, damaged)
 }

@@ -374,10 +374,11 @@ func (w *worker) open(wr *writer, f part) error {
 	if !wr.recorded {
 		c.Runs = []vms.Run{wr.run}
 	}
+	wr.seg = g
 	if err := s.index.change(ctx, c); err != nil {
 		return fault.In("a recording could not be announced", err)
 	}
-	wr.recorded, wr.seg = true, g
+	wr.recorded = true
 	if g.file, err = s.cfg.Files.Create(g.name()); err != nil {
 		return err
 	}
