@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/bartizan-vms/bartizan/api/client"
+	"github.com/bartizan-vms/bartizan/api/viewers"
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/service"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -259,18 +260,18 @@ func (c closers) close() error {
 	return errors.Join(errs...)
 }
 
-// viewers are the listeners RTSP viewers come to.
-func (d *doors) viewers(a *authentication.Authority) []net.Listener {
-	var ls []net.Listener
+// viewers are the doors RTSP viewers come by.
+func (d *doors) viewers(a *authentication.Authority) []viewers.Door {
+	var ds []viewers.Door
 	if d.rtsps != nil {
 		secure := a.TLS()
 		secure.NextProtos = nil // RTSP names no protocol
-		ls = append(ls, tls.NewListener(d.rtsps, secure))
+		ds = append(ds, viewers.Door{Listener: d.rtsps, Secure: secure})
 	}
 	if d.rtsp != nil {
-		ls = append(ls, d.rtsp)
+		ds = append(ds, viewers.Door{Listener: d.rtsp})
 	}
-	return ls
+	return ds
 }
 
 // hosts splits configured names for the certificate.

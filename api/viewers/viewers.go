@@ -14,6 +14,7 @@ package viewers
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"net/url"
@@ -87,24 +88,39 @@ func New(cfg Config) (*Face, error) {
 // Stats counts what the server did.
 func (f *Face) Stats() rtsp.ServerStats { return f.server.Stats() }
 
-// Run serves the listeners until ctx is done and returns when every viewer and
+// Door is where viewers come: a TCP listener, with TLS unless Secure is nil.
+type Door struct {
+	Listener net.Listener
+	Secure   *tls.Config
+}
+
+// Run serves the doors until ctx is done and returns when every viewer and
 // relay has ended.
-func (f *Face) Run(ctx context.Context, listeners ...net.Listener) error {
+func (f *Face) Run(ctx context.Context, doors ...Door) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.mu.Lock()
 	f.life = ctx
 	f.mu.Unlock()
-	errs := make(chan error, len(listeners))
-	for _, l := range listeners {
-		go func() { errs <- f.server.Serve(ctx, l) }()
+	errs := make(chan error, len(doors))
+	for _, d := range doors {
+		go func() {
+			if d.Secure != nil {
+				errs <- f.server.ServeTLS(ctx, d.Listener, d.Secure)
+			} else {
+				errs <- f.server.Serve(ctx, d.Listener)
+			}
+		}()
 	}
 	var first error
-	for range listeners {
+	for range doors {
 		if err := <-errs; err != nil && first == nil {
 			first = err
 			cancel()
 		}
+	}
+	if len(doors) == 0 {
+		<-ctx.Done()
 	}
 	f.mu.Lock()
 	f.life = nil
