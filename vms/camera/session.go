@@ -22,6 +22,7 @@ const (
 	gatherBytes  = 32 << 20
 	soundMissing = 10 * time.Second // sound that stays away so long is taken from the run
 	soundAgain   = time.Minute      // and taken back at most so often
+	paused       = 4 * time.Second  // after such a pause a new run begins
 	pictureless  = 15 * time.Second // a camera with picture that sends none for so long is tried anew
 	keyless      = time.Minute      // or none to begin with
 	reportEvery  = 5 * time.Second
@@ -106,7 +107,8 @@ type session struct {
 	base   time.Time      // a moment
 	mono   timebase.Media // and what the clock showed then
 
-	now     timebase.Wall // slewed, of the packet in hand
+	at      time.Time     // of the packet in hand
+	now     timebase.Wall // the same, slewed
 	began   timebase.Wall // first unit
 	held    []held        // before the first run
 	heldLen int
@@ -156,11 +158,14 @@ func (s *session) tracks(yield func(*track) bool) {
 func (s *session) packet(section int, control bool, pkt []byte, at time.Time) (err error) {
 	defer s.w.caught(&err)
 	mono := s.mono + timebase.Media(at.Sub(s.base))
-	clock := s.w.m.cfg.Clock
-	wall := clock.Now().Add(-time.Duration(clock.Mono() - mono))
-	var stepped time.Duration
-	if s.now, stepped = s.w.slew.At(mono, wall); stepped != 0 {
-		s.stepped(stepped)
+	if at != s.at { // else it came with the packet before
+		s.at = at
+		clock := s.w.m.cfg.Clock
+		wall := clock.Now().Add(-time.Duration(clock.Mono() - mono))
+		var stepped time.Duration
+		if s.now, stepped = s.w.slew.At(mono, wall); stepped != 0 {
+			s.stepped(stepped)
+		}
 	}
 	if s.began == 0 {
 		s.began = s.now
@@ -260,6 +265,9 @@ func (s *session) unit(t *track, u media.Unit) {
 	if u.PTS, jumped = t.take(u.PTS, s.now, back); jumped != 0 {
 		s.renew(fmt.Sprintf("the camera's clock jumped by %v", jumped.Round(time.Millisecond)))
 	}
+	if quiet := s.now.Sub(t.lastAt); t == s.video && quiet > paused {
+		s.renew(fmt.Sprintf("the camera paused for %v", quiet.Round(time.Millisecond)))
+	}
 	t.lastAt = s.now
 	s.bits += int64(len(u.Data)) * 8
 	if t == s.video {
@@ -289,33 +297,28 @@ func (s *session) gathered() {
 	if age < gatherTime {
 		return
 	}
-	missing := false
 	for t := range s.tracks {
-		missing = missing || !t.seen
-	}
-	if missing && age < gatherSound {
-		return
-	}
-	first := -1
-	for i, h := range s.held {
-		if s.starts(h.t, h.u) {
-			first = i
-			break
+		if !t.seen && age < gatherSound {
+			return
 		}
 	}
-	if first < 0 {
-		return
-	}
-	if s.video != nil && s.sound != nil && !s.sound.seen {
+	if s.video != nil && s.sound != nil && !s.sound.seen && !s.muted {
 		s.mute()
 		s.muteAt = s.muteAt.Add(-soundAgain) // taken in as soon as it comes
 	}
-	held, key := s.held, s.held[first]
-	s.dropHeld()
-	if !s.begin(key.t, key.u, nil) {
-		return
+	for first, h := range s.held {
+		if s.starts(h.t, h.u) && s.begin(h.t, h.u, nil) {
+			s.release(first)
+			return
+		}
 	}
-	s.deliver(key.t, key.u)
+}
+
+// release hands on what was held, from the unit the run begins with.
+func (s *session) release(first int) {
+	held := s.held
+	s.dropHeld()
+	s.deliver(held[first].t, held[first].u)
 	for i, h := range held {
 		if i > first || i < first && h.t == s.sound { // sound may be ahead of its picture
 			s.deliver(h.t, h.u)
