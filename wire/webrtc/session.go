@@ -215,6 +215,15 @@ func (v *Session) negotiate(ctx context.Context, offer string) error {
 	if err := v.pc.SetRemoteDescription(pion.SessionDescription{Type: pion.SDPTypeOffer, SDP: offer}); err != nil {
 		return refuse(err)
 	}
+	// What was offered and is not sent is answered inactive; else the page gets
+	// a track of which nothing ever comes.
+	for _, tr := range v.pc.GetTransceivers() {
+		if tr.Sender() == nil || tr.Sender().Track() == nil {
+			if err := tr.Stop(); err != nil {
+				return refuse(err)
+			}
+		}
+	}
 	gathered := pion.GatheringCompletePromise(v.pc)
 	answer, err := v.pc.CreateAnswer(nil)
 	if err != nil {

@@ -288,9 +288,12 @@ func TestPublicAddressIsOffered(t *testing.T) {
 func TestOfferWithoutOurSoundGetsPictures(t *testing.T) {
 	s := serve(t, Config{Listen: "127.0.0.1:0"})
 	_, offer, _ := viewer(t, true, false)
-	v, _, err := s.Answer(within(t), strings.ReplaceAll(offer, "opus/", "x/"), description(t, media.Opus))
+	v, answer, err := s.Answer(within(t), strings.ReplaceAll(offer, "opus/", "x/"), description(t, media.Opus))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if strings.Count(answer, "a=sendonly") != 1 || strings.Count(answer, "a=inactive") != 1 || strings.Count(answer, "m=audio 9") != 1 {
+		t.Error(answer)
 	}
 	if video, audio := v.Sends(); !video || audio {
 		t.Errorf("video %v, audio %v", video, audio)
