@@ -37,10 +37,10 @@ var errSeen = errors.New("seen enough")
 
 // probe looks at a stream for a while.
 type probe struct {
+	m            *Manager
 	client       *rtsp.Client
 	tracks       []*track
 	began        time.Time
-	clock        timebase.Clock
 	now          time.Duration // since began
 	still        *media.Unit
 	track        media.Track // of still
@@ -56,7 +56,8 @@ type probe struct {
 }
 
 // Probe asks an address what it would give.
-func (m *Manager) Probe(ctx context.Context, q vms.ProbeRequest) (vms.Probed, error) {
+func (m *Manager) Probe(ctx context.Context, q vms.ProbeRequest) (_ vms.Probed, err error) {
+	defer m.caught("being probed", &err)
 	a, err := parseURL(q.URL)
 	if err != nil {
 		return vms.Probed{}, err
@@ -92,7 +93,7 @@ func (m *Manager) Probe(ctx context.Context, q vms.ProbeRequest) (vms.Probed, er
 	if moved, err := parseURL(client.URL()); err == nil {
 		out.URL = moved.url
 	}
-	p := &probe{client: client, began: time.Now(), clock: m.cfg.Clock}
+	p := &probe{m: m, client: client, began: time.Now()}
 	if p.tracks, err = openTracks(client.Description(), info, p.unit); err != nil {
 		return vms.Probed{}, probeFault(err)
 	}
@@ -152,7 +153,8 @@ func (p *probe) video() *track {
 	return nil
 }
 
-func (p *probe) packet(section int, control bool, pkt []byte, at time.Time) error {
+func (p *probe) packet(section int, control bool, pkt []byte, at time.Time) (err error) {
+	defer p.m.caught("being probed", &err)
 	p.now = at.Sub(p.began)
 	if p.firstPacket == 0 {
 		p.firstPacket = p.now
@@ -164,7 +166,7 @@ func (p *probe) packet(section int, control bool, pkt []byte, at time.Time) erro
 		if control {
 			bye, _ := rtp.ReadRTCP(pkt, func(r rtp.Report) {
 				if !p.offsetKnown || t.kind == media.VideoTrack {
-					p.offset, p.offsetKnown = r.NTP.Sub(p.clock.Now()), true
+					p.offset, p.offsetKnown = r.NTP.Sub(p.m.cfg.Clock.Now()), true
 				}
 			})
 			if bye {

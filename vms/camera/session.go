@@ -112,6 +112,7 @@ type session struct {
 	began   timebase.Wall // first unit
 	held    []held        // before the first run
 	heldLen int
+	keyed   bool // held has a key picture
 	run     *run
 	anew    *vms.RunEnd // a new run is wanted at the next key picture, and why
 	muted   bool        // sound stays away
@@ -156,7 +157,7 @@ func (s *session) tracks(yield func(*track) bool) {
 
 // packet takes one packet of the connection.
 func (s *session) packet(section int, control bool, pkt []byte, at time.Time) (err error) {
-	defer s.w.caught(&err)
+	defer s.w.m.caught(s.w.name, &err)
 	mono := s.mono + timebase.Media(at.Sub(s.base))
 	if at != s.at { // else it came with the packet before
 		s.at = at
@@ -284,12 +285,15 @@ func (s *session) unit(t *track, u media.Unit) {
 		s.dropHeld()
 	}
 	t.gen = t.dep.Generation()
-	s.held = append(s.held, held{t, u})
-	s.heldLen += len(u.Data)
+	s.keyed = s.keyed || t == s.video && u.Key
+	if t == s.sound || s.keyed {
+		s.held = append(s.held, held{t, u})
+		s.heldLen += len(u.Data)
+	}
 	s.gathered()
 }
 
-func (s *session) dropHeld() { s.held, s.heldLen = nil, 0 }
+func (s *session) dropHeld() { s.held, s.heldLen, s.keyed = nil, 0, false }
 
 // gathered begins the first run when enough is known of the connection.
 func (s *session) gathered() {
@@ -483,7 +487,7 @@ func (s *session) finish(e vms.RunEnd) {
 
 func (s *session) flush() {
 	var err error
-	defer s.w.caught(&err)
+	defer s.w.m.caught(s.w.name, &err)
 	for t := range s.tracks {
 		if t.order != nil {
 			t.order.Flush()

@@ -97,6 +97,7 @@ type worker struct {
 	told    vms.RunEnd // to readers
 	noted   string     // in the journal
 	lost    uint64     // packets, of connections before
+	meters  int        // how often it was metered
 
 	last atomic.Int64 // wall time of the last picture
 
@@ -145,7 +146,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // attempt is one connection from beginning to end.
 func (w *worker) attempt(ctx context.Context) (err error) {
-	defer w.caught(&err)
+	defer w.m.caught(w.name, &err)
 	w.m.mu.Lock()
 	at := w.at
 	w.m.mu.Unlock()
@@ -176,10 +177,10 @@ func (w *worker) attempt(ctx context.Context) (err error) {
 }
 
 // caught keeps a camera that makes our code panic from taking the others down.
-func (w *worker) caught(err *error) {
+func (m *Manager) caught(where string, err *error) {
 	if v := recover(); v != nil {
 		*err = fault.Wrap(fault.Internal, fmt.Errorf("%v\n%s", v, debug.Stack()), "what the camera sent was too much for this version of Bartizan", "report it; it will be tried again")
-		w.m.journal(w.where(), (*err).Error())
+		m.journal("camera "+where, (*err).Error())
 	}
 }
 
@@ -340,10 +341,16 @@ func (w *worker) clockOffset(d time.Duration) {
 
 func (w *worker) picture(at timebase.Wall) { w.last.Store(int64(at)) }
 
+// meter notes what comes. It is news the first time, and then now and again.
 func (w *worker) meter(bitrate, frameRate float64, lost uint64) {
-	w.set(func(s *vms.StreamStatus) {
-		s.Bitrate, s.FrameRate, s.LostPackets = int64(bitrate), frameRate, w.lost+lost
-	}, "")
+	w.mu.Lock()
+	news := w.status.Bitrate == 0 || w.meters%5 == 0
+	w.status.Bitrate, w.status.FrameRate, w.status.LostPackets = int64(bitrate), frameRate, w.lost+lost
+	w.mu.Unlock()
+	w.meters++
+	if news {
+		w.m.changed(w.id.Camera)
+	}
 }
 
 // tell gives the status as it is now.
