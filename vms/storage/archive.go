@@ -95,18 +95,28 @@ func (a *Archive) Timeline(ctx context.Context, id vms.StreamID, from, to timeba
 			x.to = max(x.to, p.stop())
 		}
 		stretches = append(stretches, x)
-		if running && now.Sub(x.to) < stalled {
-			to = min(to, max(x.to, from)) // the rest is on its way
-		}
 	}
 	slices.SortStableFunc(stretches, func(a, b stretch) int { return compare(a.from, b.from) })
 	before, err := s.stopBefore(ctx, id, from, stretches)
 	if err != nil {
 		return vms.Timeline{}, err
 	}
+	last := before
+	for _, x := range stretches {
+		last = max(last, x.to)
+	}
+	silent := false
+	if running && last != math.MinInt64 {
+		if silent = now.Sub(last) >= stalled; !silent {
+			to = min(to, max(last, from)) // the rest is on its way
+		}
+	}
 	notes, err := s.cfg.Index.Notes(ctx, id, from.Add(-noteSlip), to)
 	if err != nil {
 		return vms.Timeline{}, err
+	}
+	if silent && (len(notes) == 0 || notes[len(notes)-1].At < last.Add(-noteSlip)) {
+		notes = append(notes, vms.StoredNote{At: last, Cause: vms.CauseCameraDown, Detail: "the camera sends nothing"})
 	}
 	damaged, err := s.cfg.Index.Damaged(ctx, id, from, to)
 	if err != nil {
@@ -160,8 +170,9 @@ func (a *Archive) Fragments(ctx context.Context, id vms.StreamID, from, to timeb
 	for i < len(all) && all[i].Start.Add(all[i].Duration) <= from {
 		i++
 	}
+	begin := i
 	// Back to the key the first one needs.
-	for k := i; k < len(all) && k >= 0 && all[k].Run == all[i].Run && all[k].Start.Add(keyReach) >= from; k-- {
+	for k := begin; k < len(all) && k >= 0 && all[k].Run == all[begin].Run && all[k].Start.Add(keyReach) >= from; k-- {
 		if all[k].Key {
 			i = k
 			break
@@ -187,6 +198,9 @@ func (s *Storage) gather(ctx context.Context, id vms.StreamID, from, to timebase
 		}
 		return len(all) <= most
 	}
+	// Segments come in order of their start; one stays together, in its order of
+	// decoding, where the next overlaps it because the clock was set back. What
+	// is live is younger than what is in the index.
 	seen := map[vms.SegmentID]bool{}
 	for _, v := range views {
 		seen[v.g.head.ID] = true
@@ -211,9 +225,6 @@ func (s *Storage) gather(ctx context.Context, id vms.StreamID, from, to timebase
 	for _, v := range views {
 		add(v.g.head.ID, v.g.head.Run, v.table.Parts)
 	}
-	// Segments may overlap where the clock was set back; within one the order
-	// of decoding stays.
-	slices.SortStableFunc(all, func(a, b vms.Fragment) int { return compare(a.Start, b.Start) })
 	return all, nil
 }
 

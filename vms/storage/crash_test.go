@@ -367,7 +367,9 @@ func TestTheDiskComesBack(t *testing.T) {
 				t.Errorf("%d bytes pending", p)
 			}
 			bad = false
-			n.clock.add(2 * time.Second)
+			if err := c.feed(2 * time.Second); err != nil && !fault.Is(err, fault.Unavailable) {
+				t.Error(err)
+			}
 			n.s.mend()
 			if err := c.feed(30 * time.Second); err != nil && !fault.Is(err, fault.Unavailable) {
 				t.Error(err)

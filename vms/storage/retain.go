@@ -310,7 +310,7 @@ func days(n float64) time.Duration {
 }
 
 func daysText(d time.Duration) string {
-	switch n := int(d.Hours() / 24); {
+	switch n := int((d + time.Hour).Hours() / 24); {
 	case d < 2*time.Hour:
 		return fmt.Sprintf("%d minutes", int(d.Minutes()))
 	case n < 2:

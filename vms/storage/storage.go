@@ -81,10 +81,11 @@ type Storage struct {
 	index   group
 	full    chan struct{} // a write found the disk full
 
-	mu      sync.Mutex // guards streams and broken
+	mu      sync.Mutex // guards streams, broken and owed
 	streams map[vms.StreamID]*stream
 	broken  []*segment // to be mended when the disk is back
-	edge    cache      // opened segments for reading
+	owed    []vms.StoredNote
+	edge    cache // opened segments for reading
 }
 
 var _ vms.Recorder = (*Storage)(nil)

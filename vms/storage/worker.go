@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"math"
 	"slices"
 	"time"
@@ -132,9 +131,7 @@ func (w *worker) ended(wr *writer) {
 	if at == 0 {
 		return
 	}
-	if err := w.s.Note(context.Background(), wr.st.id, at, cause, wr.end.Detail); err != nil {
-		w.s.cfg.Tell(err)
-	}
+	w.s.note(wr.st.id, at, cause, wr.end.Detail)
 }
 
 func (p part) stop() timebase.Wall { return p.Start.Add(p.Duration) }
@@ -145,10 +142,7 @@ func (w *worker) write(wr *writer, samples, kept []vms.Sample) error {
 	var first, last [2]int64
 	reset := func() { size, first, last = 0, [2]int64{none, none}, wr.last }
 	reset()
-	main := media.AudioTrack
-	if wr.run.Description.HasVideo() {
-		main = media.VideoTrack
-	}
+	main := wr.main()
 	for i := range samples {
 		p := &samples[i]
 		if i > from && p.Kind == main && first[main] != none {
@@ -189,10 +183,7 @@ func (wr *writer) patience() time.Duration {
 	if wr.seg != nil {
 		d = max(d, wr.seg.slack)
 	}
-	k := media.VideoTrack
-	if !wr.run.Description.HasVideo() {
-		k = media.AudioTrack
-	}
+	k := wr.main()
 	return max(d, ticks(int64(wr.step[k]), wr.rate(k))*3/2)
 }
 
@@ -229,9 +220,12 @@ func (w *worker) piece(wr *writer, samples, rest, kept []vms.Sample) error {
 	}
 	f.Duration = length[main]
 	stepped := wr.place(&f, w.walls[main])
-
+	lost := vms.Cause("")
+	if main == wr.main() {
+		lost = wr.lostBefore(w.units[main][0].DTS)
+	}
 	if wr.seg != nil && wr.mustRoll(f, stepped) {
-		if err := w.roll(wr, f, stepped); err != nil {
+		if err := w.roll(wr, f, stepped, lost); err != nil {
 			return err
 		}
 	}
@@ -314,7 +308,7 @@ func (wr *writer) place(f *part, arrived timebase.Wall) (stepped time.Duration) 
 	case off > jump || off < -jump:
 		return off
 	case off > drift || off < -drift:
-		f.Start = guess.Add(off / 8)
+		f.Start = max(guess.Add(off/8), wr.before.Start+1)
 	default:
 		f.Start = guess
 	}
@@ -335,7 +329,7 @@ func (wr *writer) mustRoll(f part, stepped time.Duration) bool {
 
 // roll ends the open segment before f, and notes why when time is missing in
 // between.
-func (w *worker) roll(wr *writer, f part, stepped time.Duration) error {
+func (w *worker) roll(wr *writer, f part, stepped time.Duration, lost vms.Cause) error {
 	if err := w.flush(wr); err != nil {
 		return err
 	}
@@ -345,10 +339,6 @@ func (w *worker) roll(wr *writer, f part, stepped time.Duration) error {
 		return err
 	}
 	cause, detail := vms.CauseCameraDown, "the camera sent nothing for a while"
-	wr.st.mu.Lock()
-	lost := wr.gap
-	wr.gap = ""
-	wr.st.mu.Unlock()
 	switch {
 	case lost != "":
 		cause, detail = lost, ""
@@ -356,7 +346,8 @@ func (w *worker) roll(wr *writer, f part, stepped time.Duration) error {
 		cause, detail = vms.CauseClockStep, "this machine's clock was set forward by "+stepped.Round(time.Second).String()
 	}
 	// Ahead of any other note about this hole, which is better informed.
-	return w.s.Note(context.Background(), wr.st.id, stop.Add(-noteSlip), cause, detail)
+	w.s.note(wr.st.id, stop.Add(-noteSlip), cause, detail)
+	return nil
 }
 
 // open announces a segment that begins with f, and makes its file.
@@ -550,7 +541,7 @@ func (w *worker) fail(wr *writer, err error) {
 	st.refuse, st.retry = err, w.s.cfg.Clock.Mono()+timebase.Media(retryDisk)
 	for _, each := range st.writers {
 		each.refuse(err)
-		each.gap = vms.CauseDiskDown
+		each.gap, each.gapFrom = vms.CauseDiskDown, each.taken[each.main()]
 		// What waits follows on what was lost.
 		for i := range each.pending {
 			n := int64(len(each.pending[i].Data))
@@ -568,9 +559,7 @@ func (w *worker) fail(wr *writer, err error) {
 	case w.s.full <- struct{}{}: // whether it is full is looked at there
 	default:
 	}
-	if noteErr := w.s.Note(context.Background(), st.id, at, vms.CauseDiskDown, fault.Message(err)); noteErr != nil {
-		w.s.cfg.Tell(noteErr)
-	}
+	w.s.note(st.id, at, vms.CauseDiskDown, fault.Message(err))
 }
 
 // cut forgets the parts that are not durable. st.mu is held.
@@ -581,68 +570,4 @@ func (g *segment) cut() {
 	for _, p := range g.table.Parts {
 		g.stop, g.audio = max(g.stop, p.stop()), g.audio || p.AudioDTS >= 0
 	}
-}
-
-// later leaves a segment to the mender.
-func (s *Storage) later(g *segment) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.broken = append(s.broken, g)
-}
-
-// mend brings segments that disk or index failed into order, when they are
-// back.
-func (s *Storage) mend() {
-	s.mu.Lock()
-	broken := s.broken
-	s.broken = nil
-	s.mu.Unlock()
-	for _, g := range broken {
-		if s.mendOne(g) != nil {
-			s.later(g)
-		}
-	}
-}
-
-func (s *Storage) mendOne(g *segment) error {
-	if g.row == nil {
-		if g.file != nil {
-			g.file.Close() // what it did not keep is known already
-			g.file = nil
-		}
-		file, err := s.cfg.Files.Edit(g.name())
-		missing := fault.Is(err, fault.NotFound)
-		if err != nil && !missing {
-			return err
-		}
-		if missing || g.durable == 0 {
-			if file != nil {
-				file.Close()
-				if err := s.cfg.Files.Remove(g.name()); err != nil {
-					return err
-				}
-			}
-			return s.drop(g)
-		}
-		g.file = file
-		if err := errors.Join(file.Truncate(g.durableSize), g.seal(s.cfg.Cipher)); err != nil {
-			g.row = nil
-			return err
-		}
-	}
-	return s.settle(g)
-}
-
-// drop takes back the announcement of a segment that holds nothing.
-func (s *Storage) drop(g *segment) error {
-	err := s.index.change(context.Background(), vms.IndexChange{Dropped: []vms.SegmentID{g.head.ID}})
-	if err != nil {
-		return err
-	}
-	g.st.mu.Lock()
-	defer g.st.mu.Unlock()
-	if i := slices.Index(g.st.live, g); i >= 0 {
-		g.st.live = slices.Delete(g.st.live, i, i+1)
-	}
-	return nil
 }

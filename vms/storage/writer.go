@@ -35,6 +35,7 @@ type writer struct {
 	needKey bool
 	refused error     // why samples are refused until the next key picture
 	gap     vms.Cause // why samples were refused last, for the hole it makes
+	gapFrom int64     // after this DTS of the main track
 	closed  bool
 	end     vms.RunEnd
 }
@@ -82,7 +83,7 @@ func (w *writer) take(p *vms.Sample) error {
 	}
 	if err := w.room(int64(len(p.Data))); err != nil {
 		w.refuse(err)
-		if w.gap = vms.CauseShed; w.st.refuse != nil {
+		if w.gap, w.gapFrom = vms.CauseShed, w.taken[w.main()]; w.st.refuse != nil {
 			w.gap = vms.CauseDiskDown
 		}
 		w.s.lost.Add(1)
@@ -116,6 +117,27 @@ func (w *writer) room(n int64) error {
 // refuse leaves out what comes up to the next key picture. st.mu is held.
 func (w *writer) refuse(err error) {
 	w.refused, w.needKey = err, w.run.Description.HasVideo()
+}
+
+// main is the track that fragments are cut and timed by.
+func (w *writer) main() media.Kind {
+	if w.run.Description.HasVideo() {
+		return media.VideoTrack
+	}
+	return media.AudioTrack
+}
+
+// lostBefore takes out why samples just before one of the main track were
+// refused, "" if none were.
+func (w *writer) lostBefore(dts int64) vms.Cause {
+	w.st.mu.Lock()
+	defer w.st.mu.Unlock()
+	if w.gap == "" || dts <= w.gapFrom {
+		return ""
+	}
+	cause := w.gap
+	w.gap = ""
+	return cause
 }
 
 // Close ends the run. What was taken will be made durable; the time after its
