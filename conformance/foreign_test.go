@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bartizan-vms/bartizan/api/client"
+	"github.com/bartizan-vms/bartizan/api"
 	"github.com/bartizan-vms/bartizan/lab/camera"
 	"github.com/bartizan-vms/bartizan/lab/clips"
 	"github.com/bartizan-vms/bartizan/node/child"
 )
 
 // gstCamera starts GStreamer's RTSP server, which sends so many pictures to
-// each viewer from the moment it plays, and then ends the stream.
+// its first viewer from the moment it plays, and then goes away.
 func gstCamera(t *testing.T, mode, codec string, pictures int) (url string) {
 	t.Helper()
 	peer(t, "python3", "gst-launch-1.0")
@@ -66,7 +66,7 @@ func TestForeignCameraIsRecordedWhole(t *testing.T) {
 			const pictures = 150
 			url := gstCamera(t, tt.mode, tt.codec, pictures)
 			n := node(t, child.Options{})
-			c := client.NewCamera{Name: "foreign", MainURL: url}
+			c := api.CameraRequest{Name: "foreign", MainURL: url}
 			if tt.mode == "digest" {
 				c.Username, c.Password = "user", "secret"
 			}
@@ -74,13 +74,13 @@ func TestForeignCameraIsRecordedWhole(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var first client.Span
-			until(t, 60*time.Second, "the first stream to end and the second to begin", func() bool {
+			var first api.Span
+			until(t, 60*time.Second, "the stream to end, with its cause told", func() bool {
 				tl, err := n.Client.Timeline(t.Context(), cam.ID, "main", time.Now().Add(-time.Hour), time.Now())
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(tl.Spans) < 2 {
+				if len(tl.Spans) != 1 || len(tl.Holes) == 0 || tl.Holes[len(tl.Holes)-1].Cause != "camera-down" || tl.Holes[len(tl.Holes)-1].From.Before(tl.Spans[0].To) {
 					return false
 				}
 				first = tl.Spans[0]
@@ -135,7 +135,7 @@ func TestVLCAsCamera(t *testing.T) {
 		}
 	})
 	n := node(t, child.Options{})
-	cam, err := n.Client.AddCamera(t.Context(), client.NewCamera{Name: "VLC", MainURL: fmt.Sprintf("rtsp://127.0.0.1:%d/cam", port)})
+	cam, err := n.Client.AddCamera(t.Context(), api.CameraRequest{Name: "VLC", MainURL: fmt.Sprintf("rtsp://127.0.0.1:%d/cam", port)})
 	if err != nil {
 		t.Fatal(err)
 	}

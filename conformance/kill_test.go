@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bartizan-vms/bartizan/api/client"
+	"github.com/bartizan-vms/bartizan/api"
 	"github.com/bartizan-vms/bartizan/lab"
 	"github.com/bartizan-vms/bartizan/lab/camera"
 	"github.com/bartizan-vms/bartizan/node/child"
@@ -92,7 +92,7 @@ func TestKill(t *testing.T) {
 			if loss > time.Second {
 				t.Errorf("round %d: %v of %s are lost", round, loss, id)
 			}
-			var tl client.Timeline
+			var tl api.Timeline
 			until(t, 20*time.Second, "the hole to be told", func() bool {
 				var err error
 				if tl, err = n.Client.Timeline(t.Context(), id, "main", died.Add(-10*time.Second), time.Now()); err != nil {
@@ -146,7 +146,7 @@ func TestFaultsOfCameras(t *testing.T) {
 					}
 					until(t, 30*time.Second, "the node to notice", func() bool {
 						c, _ := state(t, n, id)
-						return c.Status.State == "down" && c.Status.Message != ""
+						return c.Status.State == "down" && c.Status.Cause == tt.cause && c.Status.Message != ""
 					})
 					if err := cam.SetFaults(camera.Faults{}); err != nil {
 						t.Fatal(err)

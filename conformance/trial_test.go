@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bartizan-vms/bartizan/api/client"
+	"github.com/bartizan-vms/bartizan/api"
 	"github.com/bartizan-vms/bartizan/lab/camera"
 	"github.com/bartizan-vms/bartizan/lab/clips"
 	"github.com/bartizan-vms/bartizan/node/child"
@@ -113,7 +113,7 @@ func counted() camera.Config {
 
 func add(t *testing.T, n *child.Node, name string, c *camera.Camera) string {
 	t.Helper()
-	cam, err := n.Client.AddCamera(t.Context(), client.NewCamera{Name: name, MainURL: c.MainURL(), Username: "viewer", Password: "lab"})
+	cam, err := n.Client.AddCamera(t.Context(), api.CameraRequest{Name: name, MainURL: c.MainURL(), Username: "viewer", Password: "lab"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func until(t *testing.T, limit time.Duration, what string, so func() bool) {
 }
 
 // state finds a camera's main stream.
-func state(t *testing.T, n *child.Node, id string) (c client.Camera, s client.Stream) {
+func state(t *testing.T, n *child.Node, id string) (c api.Camera, s api.Stream) {
 	t.Helper()
 	cams, err := n.Client.Cameras(t.Context())
 	if err != nil {

@@ -1,22 +1,28 @@
-// Package client speaks to a Bartizan node's HTTP interface for programs: the
-// command line uses it. It owns no goroutine beyond net/http's.
+// Package client speaks the HTTP interface of design/0002-http-api.md from Go:
+// what the command line, benches and trials need of it. It trusts the
+// certificate authority it is given, or a fingerprint of it, and nothing else
+// unless told to use the machine's. It owns no goroutine beyond net/http's.
 //
-// Invariants: it speaks TLS only, to nobody but the node it was made for (no
-// redirect is followed); tokens and passwords are in headers and bodies, never
-// in an address or an error.
+// Invariants: it speaks TLS 1.3 only, to nobody but the node it was made for (no
+// redirect is followed, no proxy used); tokens and passwords are in headers and
+// bodies, never in an address or an error.
 package client
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,167 +30,271 @@ import (
 	"github.com/bartizan-vms/bartizan/base/fault"
 )
 
-// maxAnswer bounds what is read of an answer.
-const maxAnswer = 32 << 20
+const (
+	maxAnswer    = 64 << 20        // bytes of a JSON answer
+	answerWithin = 2 * time.Minute // an answer's head must come; a probe waits for a camera
+)
 
-// Config says whom to speak to.
-type Config struct {
-	// Base is https://HOST:PORT.
-	Base string
-	// Token is an API token; "" for set-up.
-	Token string
-	// Roots are the authorities believed; nil for the machine's. A node's own
-	// is DIR/ca.pem of its data directory.
-	Roots *x509.CertPool
-	// Timeout of one call; 0 is 60 s (a probe waits for a camera).
-	Timeout time.Duration
+// Options of a Client. Without CA and Pin the machine's authorities decide.
+type Options struct {
+	CA    []byte // PEM of the authority to trust
+	Pin   string // PinOf the authority to trust
+	Token string // bearer token
 }
 
-// Client is safe for concurrent use.
+// Client asks one node. Methods are safe for concurrent use; their errors are
+// faults with the node's own sentence and advice.
 type Client struct {
 	base  string
-	token string
 	http  *http.Client
+	token string
 }
 
-// New makes a client. Invalid if Base is not an https address.
-func New(c Config) (*Client, error) {
-	u, err := url.Parse(c.Base)
+// PinOf is the fingerprint of an authority's certificate as set-up links carry
+// it: the first 16 bytes of its SHA-256, base64url.
+func PinOf(der []byte) string {
+	sum := sha256.Sum256(der)
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// New makes a client for https://HOST:PORT.
+func New(base string, o Options) (*Client, error) {
+	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return nil, fault.New(fault.Invalid, "the node's address is not https://HOST:PORT", "give it as https://localhost:8443")
+		return nil, fault.New(fault.Invalid, "the address of the node is not https://HOST:PORT", "for example https://localhost:8443")
 	}
-	if c.Timeout <= 0 {
-		c.Timeout = time.Minute
+	cfg := &tls.Config{MinVersion: tls.VersionTLS13}
+	switch {
+	case o.CA != nil:
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(o.CA) {
+			return nil, fault.New(fault.Invalid, "the certificate authority's file holds no certificate", "it is DIR/ca.pem of the node's data folder")
+		}
+	case o.Pin != "":
+		// The chain is built anew below, from the pinned authority only.
+		cfg.InsecureSkipVerify = true
+		cfg.VerifyConnection = pinned(o.Pin)
 	}
-	return &Client{
-		base: "https://" + u.Host, token: c.Token,
-		http: &http.Client{
-			Timeout: c.Timeout,
-			Transport: &http.Transport{
-				Proxy:               http.ProxyFromEnvironment,
-				TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: c.Roots},
-				TLSHandshakeTimeout: 10 * time.Second,
-				ForceAttemptHTTP2:   true,
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig, t.Proxy = cfg, nil
+	t.ResponseHeaderTimeout = answerWithin
+	return &Client{base: "https://" + u.Host, http: &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, token: o.Token}, nil
+}
+
+func pinned(pin string) func(tls.ConnectionState) error {
+	return func(s tls.ConnectionState) error {
+		roots, between := x509.NewCertPool(), x509.NewCertPool()
+		found := false
+		for _, c := range s.PeerCertificates[1:] {
+			if PinOf(c.Raw) == pin {
+				roots.AddCert(c)
+				found = true
+			} else {
+				between.AddCert(c)
+			}
+		}
+		if !found {
+			return errors.New("the node shows another certificate authority than the one in the link")
+		}
+		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, DNSName: s.ServerName})
+		return err
+	}
 }
 
 // Close lets idle connections go.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// ParseSetupLink takes https://HOST:PORT/setup#TOKEN apart.
-func ParseSetupLink(link string) (base, token string, err error) {
-	u, err := url.Parse(strings.TrimSpace(link))
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.Fragment == "" {
-		return "", "", fault.New(fault.Invalid, "the set-up link is not https://HOST:PORT/setup#TOKEN", "copy the whole link the program printed, or the one in the file setup-link of its data directory")
-	}
-	return "https://" + u.Host, u.Fragment, nil
-}
-
-// Setup makes the first administrator.
-func (c *Client) Setup(ctx context.Context, token, user, password string) (out api.SetupAnswer, err error) {
-	return out, c.do(ctx, http.MethodPost, "/api/v1/setup", api.SetupRequest{Token: token, User: user, Password: password}, &out)
-}
-
-// Cameras lists the cameras the token may see.
-func (c *Client) Cameras(ctx context.Context) ([]api.Camera, error) {
-	var out api.CameraList
-	err := c.do(ctx, http.MethodGet, "/api/v1/cameras", nil, &out)
-	return out.Cameras, err
-}
-
-// AddCamera adds one.
-func (c *Client) AddCamera(ctx context.Context, r api.CameraRequest) (out api.Camera, err error) {
-	return out, c.do(ctx, http.MethodPost, "/api/v1/cameras", r, &out)
-}
-
-// RemoveCamera removes one.
-func (c *Client) RemoveCamera(ctx context.Context, id string) error {
-	return c.do(ctx, http.MethodDelete, "/api/v1/cameras/"+url.PathEscape(id), nil, nil)
-}
-
-// ProbeCamera asks an address what it would give.
-func (c *Client) ProbeCamera(ctx context.Context, r api.ProbeRequest) (out api.Probe, err error) {
-	return out, c.do(ctx, http.MethodPost, "/api/v1/cameras/probe", r, &out)
-}
-
-// do sends in as JSON and reads the answer into out. A problem comes back as a
-// fault with its kind, sentence and advice.
-func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+// Do sends a request with a JSON body (nil: none) and reads a JSON answer into
+// out (nil: dropped).
+func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
-			return fault.Wrap(fault.Internal, err, "the request cannot be written", "")
+			return err
 		}
 		body = bytes.NewReader(b)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	r, err := c.Request(ctx, method, path, body)
 	if err != nil {
-		return fault.Wrap(fault.Invalid, err, "the request cannot be made", "")
+		return err
 	}
 	if in != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	r.Header.Set("Accept", "application/json")
-	r.Header.Set("User-Agent", "bartizan-cli")
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	res, err := c.http.Do(r)
+	a, err := c.Send(r)
 	if err != nil {
-		return unreachable(c.base, err)
+		return err
 	}
-	defer func() { _ = res.Body.Close() }()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if err != nil || len(b) > maxAnswer {
-		return fault.Wrap(fault.Unavailable, err, "the node's answer broke off", "try again")
-	}
-	if res.StatusCode/100 != 2 {
-		return problem(res.StatusCode, b)
-	}
+	defer a.Body.Close()
 	if out == nil {
-		return nil
+		_, err = io.Copy(io.Discard, io.LimitReader(a.Body, maxAnswer))
+		return err
 	}
-	if err := json.Unmarshal(b, out); err != nil {
-		return fault.Wrap(fault.Internal, err, "the node's answer cannot be read", "compare the versions of this program and the node")
+	if err := json.NewDecoder(io.LimitReader(a.Body, maxAnswer)).Decode(out); err != nil {
+		return fault.Wrap(fault.Internal, err, "the node's answer cannot be read", "is this program as new as the node?")
 	}
 	return nil
 }
 
-func unreachable(base string, err error) error {
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return fault.Wrap(fault.Unavailable, err, "the certificate of "+base+" is of an authority that is not believed here", "give the node's ca.pem from its data directory")
+// Request makes a request with the token; path begins with "/".
+func (c *Client) Request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err == nil && c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	var name x509.HostnameError
-	if errors.As(err, &name) {
-		return fault.Wrap(fault.Unavailable, err, "the certificate of "+base+" is for other names", "use a name the node was started with")
-	}
-	return fault.Wrap(fault.Unavailable, err, "the node at "+base+" cannot be reached", "start it with bartizan serve, or correct the address")
+	return r, err
 }
 
-var kinds = []fault.Kind{
-	fault.Internal, fault.Invalid, fault.Unauthenticated, fault.Forbidden, fault.NotFound,
-	fault.Conflict, fault.Exhausted, fault.Unavailable, fault.Unsupported, fault.Corrupt,
-}
-
-func problem(status int, b []byte) error {
+// Send sends r; an answer of 400 or more becomes a fault. The caller closes
+// the answer's body.
+func (c *Client) Send(r *http.Request) (*http.Response, error) {
+	a, err := c.http.Do(r)
+	if err != nil {
+		return nil, unreachable(c.base, err)
+	}
+	if a.StatusCode < 300 {
+		return a, nil
+	}
+	defer a.Body.Close()
+	b, _ := io.ReadAll(io.LimitReader(a.Body, 1<<20))
 	var p api.Problem
 	if json.Unmarshal(b, &p) != nil || p.Title == "" {
-		return fault.Newf(fault.Internal, "the node answers %d", status)
+		p.Title = fmt.Sprintf("the node answered %s", a.Status)
 	}
-	kind := fault.Internal
-	for _, k := range kinds {
-		if k.String() == p.Kind {
-			kind = k
+	for _, e := range p.Errors {
+		p.Title += fmt.Sprintf("; %s: %s", e.Location, e.Message)
+	}
+	if p.RequestID != "" && p.Kind == fault.Internal.String() {
+		p.Title += " (request " + p.RequestID + ")" // under which the node's log knows more
+	}
+	return nil, fault.New(kind(p.Kind, a.StatusCode), p.Title, p.Detail)
+}
+
+func unreachable(base string, err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err // without the address, which the caller knows
+	}
+	do := "is it running, and is the address right?"
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		do = "trust the node's own authority: give its ca.pem (in the node's data folder)"
+	}
+	return fault.Wrap(fault.Unavailable, err, "the node at "+base+" cannot be asked", do)
+}
+
+func kind(name string, status int) fault.Kind {
+	for k := fault.Internal; k <= fault.Corrupt; k++ {
+		if k.String() == name {
+			return k
 		}
 	}
-	what := p.Title
-	if kind == fault.Internal && p.RequestID != "" {
-		what = fmt.Sprintf("%s (request %s)", what, p.RequestID)
+	switch status {
+	case 400, 422:
+		return fault.Invalid
+	case 401:
+		return fault.Unauthenticated
+	case 403:
+		return fault.Forbidden
+	case 404:
+		return fault.NotFound
+	case 429:
+		return fault.Exhausted
 	}
-	return fault.New(kind, what, p.Detail)
+	return fault.Internal
+}
+
+// Health is nil when the node answers.
+func (c *Client) Health(ctx context.Context) error { return c.Do(ctx, "GET", "/healthz", nil, nil) }
+
+// ParseSetupLink takes https://HOST:PORT/setup#TOKEN.PIN apart.
+func ParseSetupLink(link string) (base, token, pin string, err error) {
+	u, err := url.Parse(strings.TrimSpace(link))
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.Fragment == "" {
+		return "", "", "", fault.New(fault.Invalid, "this is not a set-up link", "it looks like https://HOST:PORT/setup#TOKEN and stands in the node's output and in DIR/setup-link")
+	}
+	token, pin, _ = strings.Cut(u.Fragment, ".")
+	return "https://" + u.Host, token, pin, nil
+}
+
+// Setup redeems a set-up token and makes the first administrator.
+func (c *Client) Setup(ctx context.Context, token, user, password string) (w api.SetupAnswer, err error) {
+	err = c.Do(ctx, "POST", "/api/v1/setup", api.SetupRequest{Token: token, User: user, Password: password}, &w)
+	return w, err
+}
+
+// Cameras lists them.
+func (c *Client) Cameras(ctx context.Context) ([]api.Camera, error) {
+	var out api.CameraList
+	err := c.Do(ctx, "GET", "/api/v1/cameras", nil, &out)
+	return out.Cameras, err
+}
+
+// AddCamera adds one.
+func (c *Client) AddCamera(ctx context.Context, n api.CameraRequest) (out api.Camera, err error) {
+	err = c.Do(ctx, "POST", "/api/v1/cameras", n, &out)
+	return out, err
+}
+
+// RemoveCamera forgets one; its recordings stay until their retention ends.
+func (c *Client) RemoveCamera(ctx context.Context, id string) error {
+	return c.Do(ctx, "DELETE", "/api/v1/cameras/"+url.PathEscape(id), nil, nil)
+}
+
+// Probe asks an address what it would give.
+func (c *Client) Probe(ctx context.Context, p api.ProbeRequest) (out api.Probe, err error) {
+	err = c.Do(ctx, "POST", "/api/v1/cameras/probe", p, &out)
+	return out, err
+}
+
+func span(from, to time.Time, quality string) url.Values {
+	return url.Values{"from": {from.UTC().Format(time.RFC3339Nano)}, "to": {to.UTC().Format(time.RFC3339Nano)}, "quality": {quality}}
+}
+
+// Timeline tells what is recorded and why the rest is not.
+func (c *Client) Timeline(ctx context.Context, camera, quality string, from, to time.Time) (out api.Timeline, err error) {
+	err = c.Do(ctx, "GET", "/api/v1/cameras/"+url.PathEscape(camera)+"/timeline?"+span(from, to, quality).Encode(), nil, &out)
+	return out, err
+}
+
+// Video reads n bytes from off of a recorded span (n <= 0: to its end). start is
+// the wall time of the file's time 0.
+func (c *Client) Video(ctx context.Context, camera, quality string, from, to time.Time, off, n int64) (b []byte, start time.Time, err error) {
+	r, err := c.Request(ctx, "GET", "/api/v1/cameras/"+url.PathEscape(camera)+"/video.mp4?"+span(from, to, quality).Encode(), nil)
+	if err != nil {
+		return nil, start, err
+	}
+	if off > 0 || n > 0 {
+		end := ""
+		if n > 0 {
+			end = strconv.FormatInt(off+n-1, 10)
+		}
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%s", off, end))
+	}
+	a, err := c.Send(r)
+	if err != nil {
+		return nil, start, err
+	}
+	defer a.Body.Close()
+	if start, err = time.Parse(time.RFC3339Nano, a.Header.Get("Bartizan-From")); err != nil {
+		return nil, start, fault.Wrap(fault.Internal, err, "the node does not say where the video begins", "")
+	}
+	b, err = io.ReadAll(a.Body)
+	return b, start, err
+}
+
+// NewStreamSecret makes (or replaces) the asker's RTSP password.
+func (c *Client) NewStreamSecret(ctx context.Context) (out api.StreamSecret, err error) {
+	err = c.Do(ctx, "POST", "/api/v1/stream-secret", nil, &out)
+	return out, err
+}
+
+// AuthorityPEM is the first certificate of a PEM file, as DER.
+func AuthorityPEM(b []byte) ([]byte, error) {
+	p, _ := pem.Decode(b)
+	if p == nil || !strings.Contains(p.Type, "CERTIFICATE") {
+		return nil, fault.New(fault.Invalid, "no certificate in the file", "")
+	}
+	return p.Bytes, nil
 }

@@ -2,7 +2,7 @@ package client
 
 import (
 	"crypto/tls"
-	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log/slog"
 	"net/http"
@@ -25,9 +25,8 @@ func node(t *testing.T, h http.HandlerFunc) *Client {
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	roots := x509.NewCertPool()
-	roots.AddCert(s.Certificate())
-	c, err := New(Config{Base: s.URL, Token: "tok", Roots: roots})
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	c, err := New(s.URL, Options{Token: "tok", CA: ca})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +71,7 @@ func TestCalls(t *testing.T) {
 	if err := c.RemoveCamera(ctx, "a/b"); err != nil {
 		t.Error(err)
 	}
-	if p, err := c.ProbeCamera(ctx, api.ProbeRequest{URL: "rtsp://h/"}); err != nil || p.Video != "H.264" {
+	if p, err := c.Probe(ctx, api.ProbeRequest{URL: "rtsp://h/"}); err != nil || p.Video != "H.264" {
 		t.Error(p, err)
 	}
 	if !strings.Contains(seen[2], `{"name":"Gate","main_url":"rtsp://h/"}`) {
@@ -91,7 +90,11 @@ func TestFailures(t *testing.T) {
 			http.Redirect(w, r, "https://192.0.2.1/", http.StatusFound)
 			return
 		}
-		w.WriteHeader(404)
+		if strings.HasSuffix(r.URL.Path, "/inner") || strings.HasSuffix(r.URL.Path, "/odd") {
+			w.WriteHeader(500)
+		} else {
+			w.WriteHeader(404)
+		}
 		_, _ = io.WriteString(w, answers[r.URL.Path])
 	})
 	err := c.RemoveCamera(t.Context(), "gone")
@@ -117,16 +120,16 @@ func TestFailures(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	for _, bad := range []string{"", "http://h:1", "https://", "https://u:p@h", "localhost:8443"} {
-		if _, err := New(Config{Base: bad}); !fault.Is(err, fault.Invalid) {
+		if _, err := New(bad, Options{}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	base, token, err := ParseSetupLink(" https://localhost:8443/setup#abc \n")
-	if err != nil || base != "https://localhost:8443" || token != "abc" {
-		t.Error(base, token, err)
+	base, token, pin, err := ParseSetupLink(" https://localhost:8443/setup#abc.def \n")
+	if err != nil || base != "https://localhost:8443" || token != "abc" || pin != "def" {
+		t.Error(base, token, pin, err)
 	}
 	for _, bad := range []string{"", "https://h/setup", "http://h/setup#a", "#a", "abc"} {
-		if _, _, err := ParseSetupLink(bad); !fault.Is(err, fault.Invalid) || strings.Contains(err.Error(), "abc") {
+		if _, _, _, err := ParseSetupLink(bad); !fault.Is(err, fault.Invalid) || strings.Contains(err.Error(), "abc") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/bartizan-vms/bartizan/api"
 	"github.com/bartizan-vms/bartizan/api/client"
 	"github.com/bartizan-vms/bartizan/base/fault"
 )
@@ -47,11 +47,10 @@ type setupCmd struct {
 
 // Run redeems the link and prints {user, totp_uri, recovery_codes, api_token}.
 func (c setupCmd) Run(ctx context.Context, s streams) error {
-	u, err := url.Parse(strings.TrimSpace(c.Link))
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.Fragment == "" {
-		return fault.New(fault.Invalid, "this is not a set-up link", "it looks like https://HOST:PORT/setup#TOKEN and stands in the node's output and in DIR/setup-link")
+	base, token, pin, err := client.ParseSetupLink(c.Link)
+	if err != nil {
+		return err
 	}
-	token, pin, _ := strings.Cut(u.Fragment, ".")
 	o := client.Options{Pin: pin}
 	if c.CA != "" {
 		if o.CA, err = os.ReadFile(c.CA); err != nil {
@@ -62,7 +61,7 @@ func (c setupCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	n, err := client.New("https://"+u.Host, o)
+	n, err := client.New(base, o)
 	if err != nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func (c cameraAdd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	if !c.Unasked {
-		p, err := n.Probe(ctx, client.ProbeRequest{URL: c.Address, Username: c.Username, Password: password, Transport: c.Transport, Pin: c.Pin})
+		p, err := n.Probe(ctx, api.ProbeRequest{URL: c.Address, Username: c.Username, Password: password, Transport: c.Transport, Pin: c.Pin})
 		if err != nil {
 			return err
 		}
@@ -154,7 +153,7 @@ func (c cameraAdd) Run(ctx context.Context, s streams) error {
 			c.Pin = p.CertSHA256
 		}
 	}
-	cam, err := n.AddCamera(ctx, client.NewCamera{Name: c.Name, MainURL: c.Address, SubURL: c.Sub, Username: c.Username, Password: password, Transport: c.Transport, Pin: c.Pin})
+	cam, err := n.AddCamera(ctx, api.CameraRequest{Name: c.Name, MainURL: c.Address, SubURL: c.Sub, Username: c.Username, Password: password, Transport: c.Transport, Pin: c.Pin})
 	if err != nil {
 		return err
 	}
@@ -162,7 +161,7 @@ func (c cameraAdd) Run(ctx context.Context, s streams) error {
 }
 
 // describe says in words what a camera gives.
-func describe(w io.Writer, p client.Probed) {
+func describe(w io.Writer, p api.Probe) {
 	if p.Video != "" {
 		fmt.Fprintf(w, "%s, %d x %d, %.3g pictures a second, %.3g Mbit/s", p.Video, p.Width, p.Height, p.FPS, float64(p.Bitrate)/1e6)
 	} else {
@@ -252,7 +251,7 @@ func (c cameraProbe) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	p, err := n.Probe(ctx, client.ProbeRequest{URL: c.Address, Username: c.Username, Password: password, Transport: c.Transport, Pin: c.Pin})
+	p, err := n.Probe(ctx, api.ProbeRequest{URL: c.Address, Username: c.Username, Password: password, Transport: c.Transport, Pin: c.Pin})
 	if err != nil {
 		return err
 	}

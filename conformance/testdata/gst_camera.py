@@ -2,7 +2,8 @@
 
 gst_camera.py PORT plain|digest|tls h264|h265 PICTURES [CERTIFICATE_AND_KEY.pem]
 
-Each viewer gets PICTURES pictures from the moment it plays, then the end.
+The first viewer gets PICTURES pictures from the moment it plays, then the end:
+the camera goes away.
 """
 import sys
 
@@ -47,8 +48,10 @@ if mode == "tls":
     factory.add_role_from_structure(
         Gst.Structure.new_from_string("anonymous,media.factory.access=(boolean)true,media.factory.construct=(boolean)true")
     )
+loop = GLib.MainLoop()
+factory.connect("media-configure", lambda _, media: media.connect("unprepared", lambda *_: loop.quit()))
 server.get_mount_points().add_factory("/cam", factory)
 if not server.attach(None):
     sys.exit("the port %s is taken" % port)
 print("ready", flush=True)
-GLib.MainLoop().run()
+loop.run()

@@ -17,7 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bartizan-vms/bartizan/api/client"
+	"github.com/bartizan-vms/bartizan/api"
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/lab/camera"
 	"github.com/bartizan-vms/bartizan/lab/clips"
@@ -116,9 +116,9 @@ func open(ctx context.Context, o Options, record bool) (_ *field, err error) {
 		if c.Addr() == "" {
 			return nil, fault.New(fault.Internal, "a camera did not start", "")
 		}
-		cam, err := f.node.Client.AddCamera(ctx, client.NewCamera{
+		cam, err := f.node.Client.AddCamera(ctx, api.CameraRequest{
 			Name: fmt.Sprintf("Camera %d", i+1), MainURL: c.MainURL(), Username: "viewer", Password: "lab",
-			Record: &client.Record{Main: record, Audio: true},
+			Record: &api.Record{Main: record, Audio: true},
 		})
 		if err != nil {
 			return nil, err

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bartizan-vms/bartizan/api"
 	"github.com/bartizan-vms/bartizan/api/client"
 	"github.com/bartizan-vms/bartizan/base/fault"
 )
@@ -40,9 +41,9 @@ type Node struct {
 	RTSP    string // host:port of RTSP in clear, "" without
 	RTSPS   string
 	Data    string
-	CA      []byte         // PEM
-	Welcome client.Welcome // of the set-up, at the first Start only
-	Link    string         // set-up link
+	CA      []byte          // PEM
+	Welcome api.SetupAnswer // of the set-up, at the first Start only
+	Link    string          // set-up link
 
 	opts  Options
 	addrs []string

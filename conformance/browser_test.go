@@ -1,0 +1,69 @@
+//go:build browser
+
+package conformance
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/bartizan-vms/bartizan/node/child"
+)
+
+// A person's way through the console, in a real Chromium: the script sets up,
+// sees eight pictures move, scrubs, plays four in step, adds a camera with a
+// wrong and then the right password, and looks for every accessibility and
+// content-security violation on the way.
+func TestConsole(t *testing.T) {
+	peer(t, "node", "chromium")
+	if _, err := os.Stat("../console/node_modules/playwright-core"); err != nil {
+		t.Fatal("the console's packages are missing: run `make console`")
+	}
+	cam := filming(t, counted())
+	n, err := child.New(child.Options{Program: program, Dir: t.TempDir(), Demo: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Launch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Stop(); err != nil {
+			t.Errorf("the node ended with %v\n%s", err, n.Tail())
+		}
+		if t.Failed() {
+			t.Log(n.Tail())
+		}
+	})
+	out := os.Getenv("BARTIZAN_SCREENSHOTS")
+	if out == "" {
+		out = t.TempDir()
+	}
+	if out, err = filepath.Abs(out); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "node", "test/e2e.mjs", "--base", n.URL, "--link", n.Link, "--out", out,
+		"--camera", cam.MainURL(), "--camera-sub", cam.SubURL(), "--camera-user", "viewer", "--camera-password", "lab")
+	cmd.Dir = "../console"
+	cmd.Stderr = os.Stderr
+	cmd.WaitDelay = 10 * time.Second
+	said, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	var result struct {
+		OK     bool           `json:"ok"`
+		Steps  map[string]any `json:"steps"`
+		Failed []string       `json:"failed"`
+	}
+	if err := json.Unmarshal(said, &result); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if !result.OK || len(result.Failed) > 0 || len(result.Steps) == 0 {
+		t.Errorf("%s", said)
+	}
+	t.Logf("%s", said)
+}
