@@ -35,6 +35,7 @@ const (
 	pingEvery   = 20 * time.Second
 	pingWithin  = 15 * time.Second
 	writeWithin = 15 * time.Second
+	lastWrite   = time.Second // for the message under way when the session ends
 
 	headerSize = 16
 
@@ -163,12 +164,21 @@ func (s *server) live(w http.ResponseWriter, r *http.Request, a *asker) {
 	conn.SetReadLimit(maxOp)
 	ctx, cancel := until(r.Context(), a.done)
 	k := &socket{server: s, a: a, conn: conn, out: make(chan message, outQueue), views: make(map[uint32]*watch)}
-	k.wg.Go(func() { defer cancel(); k.write(ctx) })
+	// A cancelled write tears the connection down; one under way when ctx ends
+	// may finish, for a second.
+	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	k.wg.Go(func() { defer cancel(); k.write(ctx, hard) })
 	k.wg.Go(func() { defer cancel(); k.ping(ctx) })
 	k.wg.Go(func() { k.cameras(ctx) })
 	// Whatever ends ctx ends the socket with a word why; read then returns. Its
 	// own context is another, for a cancelled read tears the connection down.
-	k.wg.Go(func() { <-ctx.Done(); k.bye(r.Context()) })
+	k.wg.Go(func() {
+		<-ctx.Done()
+		t := time.AfterFunc(lastWrite, kill)
+		defer t.Stop()
+		k.bye(r.Context())
+	})
 	if err := k.read(ctx); fault.Is(err, fault.Invalid) {
 		_ = conn.Close(websocket.StatusPolicyViolation, fault.Message(err))
 	}
@@ -339,13 +349,13 @@ func (k *socket) send(ctx context.Context, m message) error {
 
 // write is the one writer. A client that does not take a message in time is
 // let go.
-func (k *socket) write(ctx context.Context) {
+func (k *socket) write(ctx, hard context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case m := <-k.out:
-			wctx, cancel := context.WithTimeout(ctx, writeWithin)
+			wctx, cancel := context.WithTimeout(hard, writeWithin)
 			err := k.conn.Write(wctx, m.kind, *m.buf)
 			cancel()
 			if m.kind == websocket.MessageBinary && cap(*m.buf) <= 1<<20 {

@@ -63,6 +63,9 @@ func TestVideoRanges(t *testing.T) {
 			a.header.Get("Bartizan-From") != "2026-07-01T11:00:00Z" || a.header.Get("Bartizan-To") != "2026-07-01T12:00:00.5Z") {
 			t.Errorf("%s: headers %v", c.name, a.header)
 		}
+		if c.status >= 400 && (a.header.Get("Content-Type") != "application/problem+json" || !strings.Contains(a.body, `"title"`)) {
+			t.Errorf("%s: refused with %s %s", c.name, a.header.Get("Content-Type"), a.body)
+		}
 		if c.method == "HEAD" && c.status == 200 && a.header.Get("Content-Length") != fmt.Sprint(n) {
 			t.Errorf("%s: length %s", c.name, a.header.Get("Content-Length"))
 		}
@@ -410,6 +413,34 @@ func TestRevokedSessionLosesItsSocket(t *testing.T) {
 		}
 		break
 	}
+	eventually(t, "the socket to be given back", func() bool {
+		s.sockets.mu.Lock()
+		defer s.sockets.mu.Unlock()
+		return s.sockets.in == 0
+	})
+}
+
+func TestRevokedSessionLosesItsSocketThoughNobodyReads(t *testing.T) {
+	s := serve(t)
+	sent := make(chan struct{}, 1)
+	s.watch = func(ctx context.Context, _ vms.StreamID, _ vms.WatchOptions, send func(vms.Piece) error) error {
+		for big := make([]byte, 1<<20); ; {
+			if err := send(vms.Piece{Kind: vms.PieceFragment, Bytes: big}); err != nil {
+				return err
+			}
+			select {
+			case sent <- struct{}{}:
+			default:
+			}
+		}
+	}
+	e, _, err := s.look(bearer...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.say(`{"op":"open","id":1,"camera":"` + gateID + `"}`)
+	<-sent // and nobody reads: the socket fills
+	s.revoke()
 	eventually(t, "the socket to be given back", func() bool {
 		s.sockets.mu.Lock()
 		defer s.sockets.mu.Unlock()

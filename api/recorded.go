@@ -170,6 +170,13 @@ func (s *server) sendVideo(ctx context.Context, w http.ResponseWriter, r *http.R
 	h.Set("Bartizan-From", v.From().String())
 	h.Set("Bartizan-To", v.To().String())
 	out := &chunked{ResponseWriter: w, rc: http.NewResponseController(w), ctx: ctx}
+	out.refuse = func(status int) {
+		p := &Problem{Title: "The recording has no such range", Detail: "Content-Range tells how long it is", Status: status, Kind: fault.Invalid.String()}
+		if status != http.StatusRequestedRangeNotSatisfiable {
+			p.Title, p.Detail = "The recording is not the one asked about", "Its ETag is another now: ask again without conditions"
+		}
+		s.problem(w, r, p)
+	}
 	// A write that waits for a slow client must end with the session too.
 	stop := context.AfterFunc(ctx, func() { _ = out.rc.SetWriteDeadline(time.Unix(1, 0)) })
 	http.ServeContent(out, r, "", time.Time{}, io.NewSectionReader(v, 0, v.Size()))
@@ -190,14 +197,29 @@ func quoted(tag string) string {
 // deadline, and stops with ctx.
 type chunked struct {
 	http.ResponseWriter
-	rc  *http.ResponseController
-	ctx context.Context
+	rc      *http.ResponseController
+	ctx     context.Context
+	refuse  func(status int) // answers in our words instead of net/http's
+	refused bool
+}
+
+// WriteHeader sees what http.ServeContent refuses.
+func (c *chunked) WriteHeader(status int) {
+	if status >= 400 {
+		c.refused = true
+		c.refuse(status)
+		return
+	}
+	c.ResponseWriter.WriteHeader(status)
 }
 
 // Unwrap lets a ResponseController through.
 func (c *chunked) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 func (c *chunked) Write(b []byte) (int, error) {
+	if c.refused {
+		return len(b), nil
+	}
 	_ = c.rc.SetWriteDeadline(time.Now().Add(chunkWithin))
 	// After the deadline was moved: whoever ends ctx from here on moves it back.
 	if err := c.ctx.Err(); err != nil {
