@@ -252,7 +252,7 @@ func work(n *node, survived func(pictures int), stop func() bool) (fed int) {
 			if stop() {
 				return fed + c.pictures
 			}
-			survived(fed + c.pictures - 1) // the newest waits for the next tick
+			survived(fed + c.pictures - c.waiting())
 		}
 		if err := c.w.Close(vms.RunEnd{At: n.clock.Now(), Cause: vms.CauseCameraDown}); err != nil {
 			return fed + c.pictures

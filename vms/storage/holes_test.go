@@ -154,6 +154,44 @@ func TestSamplesThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
+// TestCutsFallOnKeyPictures runs the schedule of cuts as Run would: with a key
+// picture every two seconds there are three fragments a group, none longer
+// waiting than a tick and a little; where all pictures are keys, fragments do
+// not become as many as pictures.
+func TestCutsFallOnKeyPictures(t *testing.T) {
+	for _, intra := range []bool{false, true} {
+		n := newNode(t)
+		c := n.camera(testStream)
+		w := &worker{s: n.s}
+		st := n.s.stream(testStream, false)
+		writes := 0
+		for range 60 * 25 {
+			s := c.samples()
+			s[0].Key = s[0].Key || intra
+			n.must(c.w.Write(s))
+			if len(n.s.due(nil)) > 0 {
+				w.process(st)
+				writes++
+			}
+			for _, p := range c.w.(*writer).pending {
+				if age := n.clock.Now().Sub(p.Wall); age > 850*time.Millisecond {
+					t.Fatalf("a sample waits for %s", age)
+				}
+			}
+		}
+		list, err := n.s.Archive().Fragments(t.Context(), testStream, testStart, n.clock.Now(), 0)
+		n.must(err)
+		if intra && len(list) > 200 || !intra && (len(list) > 95 || writes > 95) {
+			t.Errorf("all keys %v: %d fragments by %d writes in a minute", intra, len(list), writes)
+		}
+		for i, f := range list {
+			if !f.Key && (i == 0 || intra) {
+				t.Errorf("fragment %d does not begin with a key picture", i)
+			}
+		}
+	}
+}
+
 // TestAtWork records, reads, draws, checks and sweeps at the same time.
 func TestAtWork(t *testing.T) {
 	n := newNode(t)

@@ -90,6 +90,7 @@ func (n *node) close() {
 	n.s.edge.close()
 	for _, st := range n.s.all() {
 		for _, w := range st.writers {
+			w.closed = true
 			if w.seg != nil && w.seg.file != nil {
 				w.seg.file.Close()
 			}
@@ -217,6 +218,16 @@ func (c *camera) samples() []vms.Sample {
 	}
 	c.n.clock.add(40 * time.Millisecond)
 	return out
+}
+
+// waiting is how many pictures wait for the next cut.
+func (c *camera) waiting() (n int) {
+	for _, s := range c.w.(*writer).pending {
+		if s.Kind == media.VideoTrack {
+			n++
+		}
+	}
+	return n
 }
 
 // feed records for d, committing every 700 ms.

@@ -24,7 +24,6 @@ package storage
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +48,8 @@ type Config struct {
 	// Tell is told of what a person should know: disk faults, what was deleted
 	// for want of space. It must not block.
 	Tell func(error)
-	// Tick is how often each stream is written: 700 ms.
+	// Tick is the longest time from taking a sample to writing it, but for a few
+	// tens of milliseconds: 700 ms.
 	Tick time.Duration
 	// MinFree is how many bytes of the file system stay free: 2 GiB, or 2 % of
 	// it where that is less.
@@ -63,7 +63,7 @@ type Config struct {
 
 const (
 	workers     = 4
-	slots       = 8 // parts of a tick, so that streams do not come all at once
+	slots       = 14 // looks in a tick at what is due
 	heartbeat   = 5 * time.Second
 	sweepEvery  = 30 * time.Second
 	mendEvery   = time.Second
@@ -92,8 +92,7 @@ var _ vms.Recorder = (*Storage)(nil)
 
 // stream is one stream's state.
 type stream struct {
-	id   vms.StreamID
-	slot int
+	id vms.StreamID
 
 	mu      sync.Mutex // guards what follows
 	writers []*writer  // runs with something to write, oldest first; the last may be open
@@ -157,13 +156,13 @@ func (s *Storage) Run(ctx context.Context) error {
 	return nil
 }
 
-// deal hands each stream to the workers once a tick.
+// deal hands streams to the workers when they are due.
 func (s *Storage) deal(ctx context.Context, jobs chan<- *stream) {
 	tick := time.NewTicker(s.cfg.Tick / slots)
 	defer tick.Stop()
 	var due []*stream
 	end, grace := ctx.Done(), (<-chan time.Time)(nil)
-	for slot := 0; ; slot = (slot + 1) % slots {
+	for {
 		select {
 		case <-tick.C:
 		case <-end:
@@ -174,7 +173,7 @@ func (s *Storage) deal(ctx context.Context, jobs chan<- *stream) {
 		case <-grace:
 			return
 		}
-		due = s.due(due[:0], slot)
+		due = s.due(due[:0])
 		for _, st := range due {
 			jobs <- st
 		}
@@ -184,15 +183,13 @@ func (s *Storage) deal(ctx context.Context, jobs chan<- *stream) {
 	}
 }
 
-func (s *Storage) due(due []*stream, slot int) []*stream {
+func (s *Storage) due(due []*stream) []*stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.cfg.Clock.Mono()
 	for _, st := range s.streams {
-		if st.slot != slot {
-			continue
-		}
 		st.mu.Lock()
-		if !st.busy && len(st.writers) > 0 {
+		if !st.busy && len(st.writers) > 0 && st.writers[0].due(now) {
 			st.busy = true
 			due = append(due, st)
 		}
@@ -239,7 +236,6 @@ func (s *Storage) all() []*stream {
 	for _, st := range s.streams {
 		all = append(all, st)
 	}
-	slices.SortFunc(all, func(a, b *stream) int { return a.slot - b.slot })
 	return all
 }
 
@@ -249,7 +245,7 @@ func (s *Storage) stream(id vms.StreamID, create bool) *stream {
 	defer s.mu.Unlock()
 	st := s.streams[id]
 	if st == nil && create {
-		st = &stream{id: id, slot: len(s.streams) % slots}
+		st = &stream{id: id}
 		s.streams[id] = st
 	}
 	return st

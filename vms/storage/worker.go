@@ -23,6 +23,7 @@ const (
 	hardParts  = 1000
 	hardBytes  = 1 << 30
 	partFor    = time.Second
+	minPart    = 400 * time.Millisecond // where most pictures are keys
 	partBytes  = 16 << 20
 	// minHole is the shortest pause that counts as a hole.
 	minHole = 200 * time.Millisecond
@@ -86,7 +87,7 @@ func (w *worker) process(st *stream) {
 		}
 		wr := st.writers[0]
 		closed := wr.closed
-		out, kept := wr.takeOut(w.s.cfg.Clock.Now())
+		out, kept := wr.takeOut(w.s.cfg.Clock.Now(), w.s.cfg.Clock.Mono())
 		st.mu.Unlock()
 
 		err := w.write(wr, out, kept)
@@ -142,12 +143,12 @@ func (w *worker) write(wr *writer, samples, kept []vms.Sample) error {
 	var first, last [2]int64
 	reset := func() { size, first, last = 0, [2]int64{none, none}, wr.last }
 	reset()
-	main := wr.main()
+	main, leads := wr.main(), false // the fragment begins with a key picture
 	for i := range samples {
 		p := &samples[i]
 		if i > from && p.Kind == main && first[main] != none {
 			rate := wr.rate(main)
-			if main == media.VideoTrack && p.Key || ticks(p.DTS-first[main], rate) > partFor ||
+			if main == media.VideoTrack && p.Key && (!leads || ticks(p.DTS-first[main], rate) >= minPart) || ticks(p.DTS-first[main], rate) > partFor ||
 				ticks(p.DTS-last[main], rate) > wr.patience() || size > partBytes {
 				if err := w.piece(wr, samples[from:i], samples[i:], kept); err != nil {
 					return err
@@ -158,6 +159,9 @@ func (w *worker) write(wr *writer, samples, kept []vms.Sample) error {
 		}
 		if first[p.Kind] == none {
 			first[p.Kind] = p.DTS
+			if p.Kind == main {
+				leads = p.Key
+			}
 		}
 		last[p.Kind] = p.DTS
 		size += len(p.Data)
@@ -220,6 +224,14 @@ func (w *worker) piece(wr *writer, samples, rest, kept []vms.Sample) error {
 	}
 	f.Duration = length[main]
 	stepped := wr.place(&f, w.walls[main])
+	if f.Key && wr.keyStart != 0 && f.VideoDTS >= 0 {
+		if group := f.Start.Sub(wr.keyStart); group != wr.group && group > 0 {
+			wr.group = group
+			wr.st.mu.Lock()
+			wr.pace(group)
+			wr.st.mu.Unlock()
+		}
+	}
 	lost := vms.Cause("")
 	if main == wr.main() {
 		lost = wr.lostBefore(w.units[main][0].DTS)
@@ -320,11 +332,8 @@ func (wr *writer) mustRoll(f part, stepped time.Duration) bool {
 	g := wr.seg
 	begun := f.Start.Sub(g.head.Start)
 	parts := len(g.table.Parts)
-	if f.Key && wr.keyAt != 0 {
-		wr.gop = f.Start.Sub(wr.keyAt)
-	}
 	return stepped != 0 || f.Start.Sub(g.stop) > wr.patience() || parts >= hardParts || g.size > hardBytes || begun > hardFor ||
-		f.Key && (begun+wr.gop > segmentFor || dayOf(f.Start) != g.head.Day)
+		f.Key && (begun+wr.group > segmentFor || dayOf(f.Start) != g.head.Day)
 }
 
 // roll ends the open segment before f, and notes why when time is missing in
@@ -412,7 +421,7 @@ func (w *worker) seal(wr *writer, f part) error {
 	r := record{Kind: kindPart, Index: len(g.table.Parts) + len(w.parts), Longest: w.longest, part: f}
 	if f.Key {
 		r.Flags |= flagKey
-		wr.keyAt = f.Start
+		wr.keyStart = f.Start
 	}
 	if f.VideoDTS >= 0 {
 		r.Flags |= flagVideo
@@ -535,7 +544,7 @@ func (w *worker) fail(wr *writer, err error) {
 		wr.seg = nil
 		w.s.later(g)
 	}
-	wr.written, wr.keyAt = false, 0
+	wr.written, wr.keyStart = false, 0
 	st.mu.Lock()
 	fresh := st.refuse == nil
 	st.refuse, st.retry = err, w.s.cfg.Clock.Mono()+timebase.Media(retryDisk)
@@ -549,7 +558,7 @@ func (w *worker) fail(wr *writer, err error) {
 			w.s.pending.Add(-n)
 		}
 		clear(each.pending)
-		each.pending = each.pending[:0]
+		each.pending, each.cutAt, each.lastKey = each.pending[:0], 0, -1
 	}
 	st.mu.Unlock()
 	if fresh {
