@@ -164,22 +164,22 @@ func (s *server) live(w http.ResponseWriter, r *http.Request, a *asker) {
 	conn.SetReadLimit(maxOp)
 	ctx, cancel := until(r.Context(), a.done)
 	k := &socket{server: s, a: a, conn: conn, out: make(chan message, outQueue), views: make(map[uint32]*watch)}
-	// A cancelled write tears the connection down; one under way when ctx ends
-	// may finish, for a second.
+	// A cancelled read or write tears the connection down; when ctx ends, the
+	// write under way may finish and the client may answer the close, for a
+	// second.
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	k.wg.Go(func() { defer cancel(); k.write(ctx, hard) })
 	k.wg.Go(func() { defer cancel(); k.ping(ctx) })
 	k.wg.Go(func() { k.cameras(ctx) })
-	// Whatever ends ctx ends the socket with a word why; read then returns. Its
-	// own context is another, for a cancelled read tears the connection down.
+	// Whatever ends ctx ends the socket with a word why; read then returns.
 	k.wg.Go(func() {
 		<-ctx.Done()
 		t := time.AfterFunc(lastWrite, kill)
 		defer t.Stop()
 		k.bye(r.Context())
 	})
-	if err := k.read(ctx); fault.Is(err, fault.Invalid) {
+	if err := k.read(ctx, hard); fault.Is(err, fault.Invalid) {
 		_ = conn.Close(websocket.StatusPolicyViolation, fault.Message(err))
 	}
 	cancel()
@@ -202,10 +202,10 @@ func (k *socket) bye(request context.Context) {
 }
 
 // read takes the client's messages until the socket or ctx ends.
-func (k *socket) read(ctx context.Context) error {
+func (k *socket) read(ctx, hard context.Context) error {
 	pace := rate.NewLimiter(opsEach, opsBurst)
 	for {
-		kind, b, err := k.conn.Read(context.WithoutCancel(ctx))
+		kind, b, err := k.conn.Read(hard)
 		if err != nil {
 			return err
 		}
