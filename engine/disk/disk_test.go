@@ -1,8 +1,10 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,6 +112,69 @@ func TestWriteReadTruncateRemove(t *testing.T) {
 		t.Fatalf("after somebody removed the folders: %v", err)
 	}
 	w.Close()
+}
+
+// Writes of any length, past the page cache or not: what was written can be read
+// at any time, and Truncate leaves exactly that.
+func TestAppendsOfAnyLength(t *testing.T) {
+	f, _ := files(t)
+	for _, direct := range []bool{true, false} {
+		name := "direct"
+		w, err := f.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !direct {
+			if err := w.Truncate(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rnd := rand.New(rand.NewPCG(1, 2))
+		var want []byte
+		for i := range 60 {
+			p := make([]byte, []int{1, 100, block - 1, block, block + 1, 300_000}[i%6]+rnd.IntN(50))
+			for k := range p {
+				p[k] = byte(rnd.Uint32())
+			}
+			if n, err := w.Write(p); n != len(p) || err != nil {
+				t.Fatal(n, err)
+			}
+			want = append(want, p...)
+			from := rnd.IntN(len(want))
+			got := make([]byte, min(len(want)-from, 10_000))
+			if _, err := w.ReadAt(got[:0], int64(from)); err != nil {
+				t.Fatal(err)
+			}
+			r, err := f.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.ReadAt(got, int64(from)); err != nil || !bytes.Equal(got, want[from:from+len(got)]) {
+				t.Fatalf("after %d writes, bytes from %d: %v", i+1, from, err)
+			}
+			r.Close()
+		}
+		if size, err := w.Size(); err != nil || size != int64(len(want)) {
+			t.Errorf("size %d %v, want %d", size, err, len(want))
+		}
+		for _, cut := range []int{len(want), len(want) - 5000} {
+			if err := w.Truncate(int64(cut)); err != nil {
+				t.Fatal(err)
+			}
+			want = want[:cut]
+		}
+		if _, err := w.Write([]byte("end")); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		got, err := f.root.ReadFile("video/" + name)
+		if err != nil || !bytes.Equal(got, append(want, "end"...)) {
+			t.Errorf("direct %v: %d bytes, want %d, %v", direct, len(got), len(want)+3, err)
+		}
+		if err := f.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestSetAsideNeverOverwrites(t *testing.T) {

@@ -100,6 +100,7 @@ type stream struct {
 	live    []*segment // not in the index yet, oldest first
 	refuse  error      // why nothing is taken, until retry
 	retry   timebase.Media
+	failing bool          // told that the disk does not take it, until it does
 	first   timebase.Wall // first knowledge; 0: none
 }
 

@@ -62,6 +62,9 @@ func TestKillLosesAtMostASecond(t *testing.T) {
 	if v, _ := n.pictures(testStream); v < fed-25 {
 		t.Errorf("%d of %d pictures survived", v, fed)
 	}
+	if len(n.told) != 0 {
+		t.Errorf("told of %v, where only a block was not full", n.told)
+	}
 	n.check()
 	n.clock.add(5 * time.Second)
 	c = n.camera(testStream)

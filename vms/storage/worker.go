@@ -25,6 +25,7 @@ const (
 	partFor    = time.Second
 	minPart    = 400 * time.Millisecond // where most pictures are keys
 	partBytes  = 16 << 20
+	bufferFor  = 4 << 20 // what is sealed before it is written, and a worker keeps
 	// minHole is the shortest pause that counts as a hole.
 	minHole = 200 * time.Millisecond
 	// Arrival jitters, media time does not: a fragment's start follows from the
@@ -97,6 +98,9 @@ func (w *worker) process(st *stream) {
 		if err != nil {
 			w.fail(wr, err)
 		}
+		if cap(w.out) > 2*bufferFor || cap(w.clear) > 2*bufferFor {
+			w.out, w.clear = nil, nil // after a jam or a huge picture
+		}
 		var n int64
 		for i := range out {
 			n += int64(len(out[i].Data))
@@ -152,6 +156,11 @@ func (w *worker) write(wr *writer, samples, kept []vms.Sample) error {
 				ticks(p.DTS-last[main], rate) > wr.patience() || size > partBytes {
 				if err := w.piece(wr, samples[from:i], samples[i:], kept); err != nil {
 					return err
+				}
+				if len(w.out) > bufferFor {
+					if err := w.flush(wr); err != nil {
+						return err
+					}
 				}
 				from = i
 				reset()
@@ -466,6 +475,9 @@ func (w *worker) flush(wr *writer) error {
 		return err
 	}
 	g.durable, g.durableSize = len(g.table.Parts), g.size
+	wr.st.mu.Lock()
+	wr.st.failing = false
+	wr.st.mu.Unlock()
 	return nil
 }
 
@@ -546,8 +558,8 @@ func (w *worker) fail(wr *writer, err error) {
 	}
 	wr.written, wr.keyStart = false, 0
 	st.mu.Lock()
-	fresh := st.refuse == nil
-	st.refuse, st.retry = err, w.s.cfg.Clock.Mono()+timebase.Media(retryDisk)
+	fresh := !st.failing
+	st.failing, st.refuse, st.retry = true, err, w.s.cfg.Clock.Mono()+timebase.Media(retryDisk)
 	for _, each := range st.writers {
 		each.refuse(err)
 		each.gap, each.gapFrom = vms.CauseDiskDown, each.taken[each.main()]
