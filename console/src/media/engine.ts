@@ -40,6 +40,12 @@ const can = {
 };
 const STALL_MS = 4000;
 
+/** playable tells whether this browser can move these pictures at all. */
+export function playable(s: Stream | undefined): boolean {
+  if (!s?.codecs) return true;
+  return can.mse(s.codecs.split(',')[0]!.trim());
+}
+
 const memKey = (camera: string, q: Quality): string => `bartizan.rung.${camera}.${q}`;
 function recall(camera: string, q: Quality): Memory | undefined {
   try {
@@ -135,7 +141,9 @@ export class Engine {
     let lastAdvice = '';
     const climb = (): void => {
       if (next >= list.length) {
-        if (live === 0) this.again(lastWhy, lastAdvice);
+        if (live > 0) return;
+        if (!playable(t.stream)) this.again(`This browser cannot play ${t.stream?.video || 'this video'}.`, 'Give the camera a second stream in H.264 under Cameras, or use a browser that plays it. It is recorded all the same.');
+        else this.again(lastWhy, lastAdvice);
         return;
       }
       const rung = list[next++]!;

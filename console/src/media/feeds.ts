@@ -96,9 +96,15 @@ export function webrtcFeed(camera: string, quality: Quality, audio: boolean, now
       if (!closed) fail(e instanceof Error ? e.message : 'WebRTC could not be started.');
     }
   })();
+  // The server is told first: a connection that just goes away would be over
+  // there before our word comes.
   function drop(): void {
-    if (resource) void fetch(resource, { method: 'DELETE', credentials: 'same-origin', keepalive: true }).catch(() => {});
+    const r = resource;
     resource = '';
+    if (!r) return pc.close();
+    void fetch(r, { method: 'DELETE', credentials: 'same-origin', keepalive: true })
+      .catch(() => {})
+      .finally(() => pc.close());
   }
   return {
     el: v,
@@ -110,9 +116,8 @@ export function webrtcFeed(camera: string, quality: Quality, audio: boolean, now
       clearTimeout(lost);
       stop();
       ctl.abort();
-      drop();
-      pc.close();
       v.srcObject = null;
+      drop();
     },
   };
 }

@@ -43,21 +43,26 @@ export function heroPlan(n: number, W: number, H: number, gap = 6): Plan {
   return { hero: true, cells, spare: c * r > n - 1 ? { ...at(n - 1), w: tw * (c * r - n + 1) + gap * (c * r - n) } : undefined };
 }
 
-/** gridPlan: equal cells, as many as asked. */
+/** A cell may be this much wider or narrower than 16:9; beyond, it is made smaller. */
+const SLACK = 1.15;
+
+/** gridPlan: equal cells, as large as they can be, in the middle of the wall. */
 export function gridPlan(n: number, W: number, H: number, gap = 6): Plan {
-  let best: { cost: number; c: number; r: number } | undefined;
+  let best = { score: -1, c: 1, w: W, h: H };
   for (let c = 1; c <= Math.max(1, n); c++) {
     const r = Math.ceil(n / c);
-    const w = (W - gap * (c - 1)) / c;
-    const h = (H - gap * (r - 1)) / r;
-    if (w <= 0 || h <= 0) continue;
-    const cost = off(w, h) + 0.06 * (c * r - n);
-    if (!best || cost < best.cost) best = { cost, c, r };
+    const cw = (W - gap * (c - 1)) / c;
+    const ch = (H - gap * (r - 1)) / r;
+    const w = Math.min(cw, ch * AIM * SLACK);
+    const h = Math.min(ch, (w / AIM) * SLACK);
+    const score = w * h * (1 - 0.01 * (c * r - n));
+    if (w > 0 && h > 0 && score > best.score) best = { score, c, w, h };
   }
-  const { c, r } = best ?? { c: 1, r: n };
-  const w = (W - gap * (c - 1)) / c;
-  const h = (H - gap * (r - 1)) / r;
-  return { hero: false, cells: Array.from({ length: n }, (_, i) => ({ x: (i % c) * (w + gap), y: Math.floor(i / c) * (h + gap), w, h })) };
+  const { c, w, h } = best;
+  const r = Math.ceil(n / c);
+  const x0 = (W - c * w - (c - 1) * gap) / 2;
+  const y0 = (H - r * h - (r - 1) * gap) / 2;
+  return { hero: false, cells: Array.from({ length: n }, (_, i) => ({ x: x0 + (i % c) * (w + gap), y: y0 + Math.floor(i / c) * (h + gap), w, h })) };
 }
 
 /** phonePlan: hero over two columns, all 16:9; the page scrolls. */
@@ -74,5 +79,5 @@ export function phonePlan(n: number, W: number, gap = 6): Plan & { height: numbe
 /** fit: a picture may lose up to an eighth at its edges to fill its cell. */
 export function fit(cell: Cell, ratio: number): 'cover' | 'contain' {
   const k = cell.w / cell.h / ratio;
-  return Math.max(k, 1 / k) <= 1.15 ? 'cover' : 'contain';
+  return Math.max(k, 1 / k) <= SLACK + 0.001 ? 'cover' : 'contain';
 }

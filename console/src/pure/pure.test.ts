@@ -5,7 +5,7 @@ import { backoff, MEMORY_MS, rungs, videoOnly } from './ladder';
 import { causeWords, emptyLane, find, holeAt, jump, laneWords, nextStart, prevEnd, recordedAt, splice, type Lane } from './lane';
 import { follow, keepIn, pan, spanWords, SPAN_MAX, SPAN_MIN, ticks, tickStep, tOf, xOf, zoom } from './timeline';
 import { backTo, readState, writeState } from './url';
-import { bits, bytes, clockWords, days, deviceWords } from './words';
+import { bits, bytes, clockWords, days, deviceWords, sentence } from './words';
 
 describe('timeline', () => {
   const v = { a: 1_000_000, b: 1_600_000 };
@@ -198,6 +198,10 @@ describe('grid', () => {
           });
         }
   });
+  it('fills squares with squares', () => {
+    const xs = (n: number) => new Set(gridPlan(n, 1528, 600).cells.map((c) => Math.round(c.x))).size;
+    expect([4, 9, 16].map(xs)).toEqual([2, 3, 4]);
+  });
   it('makes the hero the largest and loses little of the picture', () => {
     const p = heroPlan(8, 1528, 640);
     const [h, ...rest] = p.cells;
@@ -215,6 +219,7 @@ describe('words', () => {
     expect([days(0.5), days(3.14), days(30)]).toEqual(['12 h', '3.1 d', '30 d']);
     expect([clockWords(undefined), clockWords(12), clockWords(3200), clockWords(-60_000)]).toEqual(['not told by the camera', 'exact', '3.2 s ahead', '60 s behind']);
     expect(deviceWords('Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0 Safari/537.36')).toBe('Chromium 156 on Linux');
+    expect(['', 'the host is there', 'All well.'].map(sentence)).toEqual(['', 'The host is there.', 'All well.']);
     expect(deviceWords('curl/8')).toBe('curl/8');
   });
 });

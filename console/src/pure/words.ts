@@ -79,3 +79,10 @@ export function deviceWords(ua: string | undefined): string {
   const edge = /Edg\/(\d+)/.exec(ua);
   return `${edge ? 'Edge' : name} ${edge ? edge[1] : b[2]}${os ? ' on ' + os : ''}`;
 }
+
+/** sentence begins with a capital and ends with a full stop. */
+export function sentence(s: string | undefined): string {
+  const t = (s ?? '').trim();
+  if (!t) return '';
+  return t[0]!.toUpperCase() + t.slice(1) + (/[.!?…]$/.test(t) ? '' : '.');
+}

@@ -235,7 +235,6 @@ export async function loadSystem(): Promise<void> {
     const t1 = Date.now();
     // The node names cameras by id; people know them by name.
     for (const c of s.storage.cameras) s.storage.warning = s.storage.warning?.replaceAll(c.camera, c.name);
-    if (s.storage.warning) s.storage.warning = s.storage.warning[0]!.toUpperCase() + s.storage.warning.slice(1);
     s.storage.cameras.sort((a, b) => place(a.camera) - place(b.camera));
     server.info = s;
     server.problem = null;

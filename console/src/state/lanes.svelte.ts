@@ -9,7 +9,7 @@ import { now, recordedQuality } from './app.svelte';
 
 export const lanes = new SvelteMap<string, Lane>();
 const busy = new Set<string>();
-/** how coarse the present lane is: a lane read for 30 days is read anew for one hour */
+/** what the newest minute and a half holds may still change */
 const TAIL = 90_000;
 const YEAR = 365 * 86_400_000;
 
@@ -22,9 +22,10 @@ async function ask(c: Camera, a: number, b: number): Promise<void> {
   busy.add(c.id);
   try {
     const r = await api.get<TimelineAnswer>(`/cameras/${c.id}/timeline`, { from: new Date(a).toISOString(), to: new Date(b).toISOString(), quality: recordedQuality(c, true) });
-    // The node may know less than we asked: believe what it says it answered.
+    // Before the camera's first day there is nothing to know, so the beginning
+    // we asked for stands even where the answer begins later.
     const f: Lane = {
-      a: Math.max(a, ms(r.from) || a),
+      a,
       b: Math.min(b, ms(r.to) || b),
       spans: (r.spans ?? []).map((s) => ({ a: ms(s.from), b: ms(s.to) })),
       holes: (r.holes ?? []).map((h) => ({ a: ms(h.from), b: ms(h.to), cause: h.cause, message: h.message ?? '' })),
@@ -49,11 +50,13 @@ export function want(list: Camera[], v: View): void {
   const pad = (v.b - v.a) / 2;
   const a = Math.max(v.a - pad, t - YEAR);
   const b = Math.min(v.b + pad, t);
+  // The newest moments are asked for no oftener than a pixel or two goes by.
+  const fresh = Math.min(30_000, Math.max(2000, (v.b - v.a) / 600));
   for (const c of list) {
     const l = laneOf(c.id);
     if (l.b <= l.a) void ask(c, a, b);
+    else if (Math.min(v.b, t) > l.b + fresh) void ask(c, Math.max(l.a, Math.min(l.b, t) - TAIL), b);
     else if (v.a < l.a && a < l.a) void ask(c, a, Math.max(l.a, a + 1));
-    else if (Math.min(v.b, t) > l.b + 1000) void ask(c, Math.max(l.a, Math.min(l.b - TAIL, t - TAIL)), b);
   }
 }
 

@@ -8,7 +8,7 @@ import { correct, MasterClock, stepRate } from '../pure/clock';
 import { holeAt, jump, laneWords, nextStart, prevEnd, recordedAt } from '../pure/lane';
 import { follow, keepIn, type View } from '../pure/timeline';
 import type { Layout } from '../pure/url';
-import { hms } from '../pure/words';
+import { hms, sentence } from '../pure/words';
 import { cameras, now, say } from './app.svelte';
 import { laneOf, want } from './lanes.svelte';
 
@@ -346,7 +346,7 @@ class Work {
       return false;
     }
     this.lastJump = ts;
-    say(`No recording from ${hms(t)} to ${hms(j.to)}: ${j.why}. Playing on from ${hms(j.to)}.`, 'info', 6000);
+    say(`No recording from ${hms(t)} to ${hms(j.to)}. ${sentence(j.why)} Playing on from ${hms(j.to)}.`, 'info', 6000);
     this.playFrom(j.to + 1);
     return true;
   }
