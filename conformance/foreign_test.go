@@ -63,7 +63,17 @@ func TestForeignCameraIsRecordedWhole(t *testing.T) {
 	peer(t, "ffprobe")
 	for _, tt := range []struct{ mode, codec string }{{"plain", "h264"}, {"digest", "h264"}, {"tls", "h264"}, {"plain", "h265"}} {
 		t.Run(tt.mode+"_"+tt.codec, func(t *testing.T) {
+			// What a player that pulls the same camera gets of its 150 pictures; its
+			// own start takes one.
 			const pictures = 150
+			address := gstCamera(t, tt.mode, tt.codec, pictures)
+			if tt.mode == "digest" {
+				address = strings.Replace(address, "://", "://user:secret@", 1)
+			}
+			want := probe(t, "-rtsp_transport", "tcp", address)
+			if want < pictures-1 {
+				t.Fatalf("ffprobe gets %d pictures of the camera itself", want)
+			}
 			url := gstCamera(t, tt.mode, tt.codec, pictures)
 			n := node(t, child.Options{})
 			c := api.CameraRequest{Name: "foreign", MainURL: url}
@@ -80,18 +90,23 @@ func TestForeignCameraIsRecordedWhole(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(tl.Spans) != 1 || len(tl.Holes) == 0 || tl.Holes[len(tl.Holes)-1].Cause != "camera-down" || tl.Holes[len(tl.Holes)-1].From.Before(tl.Spans[0].To) {
+				if len(tl.Spans) != 1 {
 					return false
 				}
 				first = tl.Spans[0]
-				return true
+				for _, h := range tl.Holes {
+					if h.Cause == "camera-down" && h.From.Equal(first.To) {
+						return true
+					}
+				}
+				return false
 			})
 			b, _, err := n.Client.Video(t.Context(), cam.ID, "main", first.From, first.To, 0, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := probe(t, save(t, b)); got != pictures {
-				t.Errorf("ffprobe reads %d pictures, the camera sent %d", got, pictures)
+			if got := probe(t, save(t, b)); got != want {
+				t.Errorf("ffprobe reads %d pictures of the recording, and %d of the camera", got, want)
 			}
 		})
 	}
