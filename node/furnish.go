@@ -178,7 +178,7 @@ func (n *Node) webRTC(listen string) (*webrtc.Server, error) {
 	if listen == "" {
 		return nil, nil
 	}
-	c := webrtc.Config{Listen: listen}
+	c := webrtc.Config{Listen: listen, AnyPort: n.cfg.WebRTC.Listen == "auto"}
 	for _, a := range n.cfg.WebRTC.Addresses {
 		ip, err := netip.ParseAddr(a)
 		if err != nil {
