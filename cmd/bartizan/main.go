@@ -81,11 +81,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	return 0
 }
 
-// silent is a failure that has told itself already.
-var silent = errors.New("told")
+// errTold is a failure that has told itself already.
+var errTold = errors.New("told")
 
 func tell(w io.Writer, err error) int {
-	if errors.Is(err, silent) {
+	if errors.Is(err, errTold) {
 		return 1
 	}
 	fmt.Fprintf(w, "bartizan: %s\n", err)

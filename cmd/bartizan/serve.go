@@ -82,7 +82,7 @@ func (c checkCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	if !r.Clean() {
-		return silent
+		return errTold
 	}
 	return nil
 }

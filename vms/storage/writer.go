@@ -224,7 +224,7 @@ func (w *writer) takeOut(wall timebase.Wall, now timebase.Media) (out, kept []vm
 	if w.closed {
 		return out, nil
 	}
-	n := len(out)
+	var n int
 	if w.lastKey > 0 && time.Duration(now-w.keyAt) < headFor {
 		n = w.lastKey
 	} else {

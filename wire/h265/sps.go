@@ -131,8 +131,10 @@ func frameRate(r *bits.Reader, chroma, pocBits int) float64 {
 	for range 6 { // log2 sizes of coding and transform blocks, hierarchy depths
 		r.UE()
 	}
-	if r.Flag() && r.Flag() { // scaling_list_enabled_flag, sps_scaling_list_data_present_flag
-		skipScaling(r)
+	if r.Flag() { // scaling_list_enabled_flag
+		if r.Flag() { // sps_scaling_list_data_present_flag
+			skipScaling(r)
+		}
 	}
 	r.Skip(2)
 	if r.Flag() { // pcm_enabled_flag
