@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -18,6 +19,10 @@ import (
 // mtu is the most bytes of one RTP packet: it fits every path in use, tunnels
 // included.
 const mtu = 1400
+
+// soundHold lets sound wait for the picture it goes with, so that a viewer costs
+// one system call a picture: a little more than the 40 ms between pictures.
+const soundHold = 45 * time.Millisecond
 
 // relay packetises one stream for all its viewers.
 type relay struct {
@@ -80,7 +85,7 @@ func (f *Face) live(id vms.StreamID, done <-chan struct{}) (rtsp.Presentation, e
 		o, start := offer(d, string(id.Camera), "")
 		ctx, cancel := context.WithCancel(f.life)
 		r = &relay{id: id, offer: o, cancel: cancel,
-			stream: rtsp.NewStream(rtsp.StreamConfig{Clock: [2]uint32{d.Video.ClockRate, d.Audio.ClockRate}})}
+			stream: rtsp.NewStream(rtsp.StreamConfig{Clock: [2]uint32{d.Video.ClockRate, d.Audio.ClockRate}, SoundHold: soundHold})}
 		f.relays[id] = r
 		f.work.Go(func() {
 			err := r.run(ctx, sub, start)
