@@ -140,7 +140,7 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	}
 	handler, err := api.New(api.Config{
 		Auth: h.people, Access: policy, Trail: trail, Cameras: cameras, Archive: archive, Playback: player, Live: watching,
-		System: n.system(cameras, archive, decoder != nil), Health: n.health, MIME: fmp4.MIME,
+		System: n.system(cameras, db.Cameras(), archive, decoder != nil), Health: n.health, MIME: fmp4.MIME,
 		Console: console.Handler(), Log: n.log, Clock: n.clock, Version: n.version,
 		PortRTSPS: port(d.rtsps), PortRTSP: port(d.rtsp),
 	})
@@ -168,8 +168,12 @@ func (n *Node) keep(ctx context.Context, cameras vms.Cameras, db *sqlite.Cameras
 	if c, err := cameras.Get(ctx, id); err == nil {
 		return c.Keep
 	}
-	if k, err := db.RemovedKeep(ctx, id); err == nil {
-		return k
+	if gone, err := db.Removed(ctx); err == nil {
+		for _, c := range gone {
+			if c.ID == id {
+				return c.Keep
+			}
+		}
 	}
 	return n.cfg.Cameras.Keep()
 }

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/bartizan-vms/bartizan/api"
+	"github.com/bartizan-vms/bartizan/engine/sqlite"
 	"github.com/bartizan-vms/bartizan/vms"
 )
 
 // system tells how this node is.
-func (n *Node) system(cameras vms.Cameras, archive vms.Archive, decoder bool) func(context.Context) (api.System, error) {
+func (n *Node) system(cameras vms.Cameras, store *sqlite.Cameras, archive vms.Archive, decoder bool) func(context.Context) (api.System, error) {
 	return func(ctx context.Context) (api.System, error) {
 		u, err := archive.Usage(ctx)
 		if err != nil {
@@ -20,7 +21,14 @@ func (n *Node) system(cameras vms.Cameras, archive vms.Archive, decoder bool) fu
 		if err != nil {
 			return api.System{}, err
 		}
-		names := make(map[vms.CameraID]string, len(list))
+		gone, err := store.Removed(ctx)
+		if err != nil {
+			return api.System{}, err
+		}
+		names := make(map[vms.CameraID]string, len(list)+len(gone))
+		for _, c := range gone {
+			names[c.ID] = c.Name + " (removed)"
+		}
 		for _, c := range list {
 			names[c.ID] = c.Name
 		}

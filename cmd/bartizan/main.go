@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -20,8 +21,26 @@ import (
 	"github.com/bartizan-vms/bartizan/base/fault"
 )
 
-// version is set when building: -ldflags "-X main.version=...".
-var version = "unknown"
+// version is set when building: -ldflags "-X main.version=...". Without, it is
+// what Go knows of the source.
+var version = ""
+
+func built() string {
+	if version != "" {
+		return version
+	}
+	b, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	name := b.Main.Version
+	for _, s := range b.Settings {
+		if s.Key == "vcs.revision" && (name == "" || name == "(devel)") {
+			name = s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return name
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -101,6 +120,6 @@ func tell(w io.Writer, err error) int {
 type versionCmd struct{}
 
 func (versionCmd) Run(s streams) error {
-	_, err := fmt.Fprintln(s.out, "bartizan", version)
+	_, err := fmt.Fprintln(s.out, "bartizan", built())
 	return err
 }

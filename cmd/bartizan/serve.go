@@ -44,7 +44,7 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 	if cfg.Log.Format == "json" {
 		h = slog.NewJSONHandler(s.err, &slog.HandlerOptions{Level: level})
 	}
-	n, err := node.New(cfg, version, h)
+	n, err := node.New(cfg, built(), h)
 	if err != nil {
 		return err
 	}

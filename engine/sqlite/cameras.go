@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -70,13 +69,21 @@ func (c *Cameras) DeleteCamera(ctx context.Context, id vms.CameraID, at timebase
 
 var _ vms.CameraStore = (*Cameras)(nil)
 
-// RemovedKeep is how long the recordings of a camera that was removed stay;
-// NotFound.
-func (c *Cameras) RemovedKeep(ctx context.Context, id vms.CameraID) (vms.Keep, error) {
-	var k vms.Keep
-	err := c.db.View().QueryRowContext(ctx, "SELECT keep_age, keep_bytes FROM cameras_removed WHERE id = ?", id).Scan(&k.Age, &k.Bytes)
-	if errors.Is(err, sql.ErrNoRows) {
-		return k, fault.New(fault.NotFound, "no camera of that id was removed", "")
+// Removed lists the cameras that were, with what is kept of them: id, name,
+// retention.
+func (c *Cameras) Removed(ctx context.Context) ([]vms.Camera, error) {
+	rows, err := c.db.View().QueryContext(ctx, "SELECT id, name, keep_age, keep_bytes, created FROM cameras_removed")
+	if err != nil {
+		return nil, wrong(c.db.path, err)
 	}
-	return k, wrong(c.db.path, err)
+	defer rows.Close()
+	var out []vms.Camera
+	for rows.Next() {
+		var r vms.Camera
+		if err := rows.Scan(&r.ID, &r.Name, &r.Keep.Age, &r.Keep.Bytes, &r.Created); err != nil {
+			return nil, wrong(c.db.path, err)
+		}
+		out = append(out, r)
+	}
+	return out, wrong(c.db.path, rows.Err())
 }
