@@ -6,7 +6,9 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/security"
 )
 
@@ -355,6 +357,29 @@ func TestStrangersAreSlowed(t *testing.T) {
 	l := newLimiter(1, 1)
 	if !l.allow("2001:db8::1") || l.allow("2001:db8::2") || !l.allow("2001:db8:1::1") || !l.allow("192.0.2.1") || !l.allow("192.0.2.2") {
 		t.Error("buckets are not by address and /64")
+	}
+}
+
+type waits time.Duration
+
+func (w waits) Error() string             { return "wait" }
+func (w waits) RetryAfter() time.Duration { return time.Duration(w) }
+
+// What tells how long to wait is believed, and rounded up.
+func TestRetryAfter(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fault.Wrap(fault.Exhausted, waits(15*time.Minute), "too often", ""), "900"},
+		{fault.Wrap(fault.Exhausted, waits(1500*time.Millisecond), "too often", ""), "2"},
+		{fault.Wrap(fault.Exhausted, waits(0), "too often", ""), "1"},
+		{fault.New(fault.Unavailable, "starting", ""), "5"},
+		{fault.New(fault.NotFound, "gone", ""), ""},
+	} {
+		if got := problemOf(c.err).GetHeaders().Get("Retry-After"); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
 	}
 }
 

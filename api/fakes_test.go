@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +62,8 @@ type world struct {
 	watch    func(ctx context.Context, id vms.StreamID, o vms.WatchOptions, send func(vms.Piece) error) error
 	log      bytes.Buffer
 	panics   bool
+
+	recognised atomic.Int64 // secrets shown
 }
 
 func newWorld() *world {
@@ -104,6 +107,7 @@ func (w *world) entries(action string) (out []security.Entry) {
 // security.Authenticator
 
 func (w *world) who(secret, want string, via security.Via, o security.Origin) (security.Subject, <-chan struct{}, error) {
+	w.recognised.Add(1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if secret != want || w.ended {

@@ -146,7 +146,10 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (s *server) live(w http.ResponseWriter, r *http.Request, a *asker) {
 	if r.Header.Get("Upgrade") == "" {
-		w.Header().Set("Upgrade", "websocket")
+		if r.ProtoMajor == 1 { // in HTTP/2 the field is an error (RFC 9113 §8.2.2)
+			w.Header().Set("Upgrade", "websocket")
+			w.Header().Set("Connection", "Upgrade")
+		}
 		s.problem(w, r, &Problem{Title: "This page speaks WebSocket only", Detail: "Open it as a WebSocket with subprotocol " + subprotocol, Status: http.StatusUpgradeRequired, Kind: fault.Invalid.String()})
 		return
 	}
@@ -155,6 +158,7 @@ func (s *server) live(w http.ResponseWriter, r *http.Request, a *asker) {
 		return
 	}
 	defer s.sockets.give(a.Session)
+	defer a.use()()
 	// The origin was checked by authenticate, for cookies; a token is no
 	// browser's.
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}, InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled})

@@ -49,6 +49,31 @@ type asker struct {
 	security.Subject
 	done   <-chan struct{} // closes when the session ends
 	cookie bool
+	again  func(context.Context) // asks for the session once more
+}
+
+// useEvery is how often long media says that its session is in use: without
+// requests it would end as idle, after hours.
+const useEvery = 10 * time.Minute
+
+// use says so until stop is called or the session ends, whatever ends it.
+func (a *asker) use() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		t := time.NewTicker(useEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-a.done:
+				return
+			case <-t.C:
+				a.again(ctx)
+			}
+		}
+	}()
+	return cancel
 }
 
 func requestID(ctx context.Context) string {
@@ -158,7 +183,7 @@ func (s *server) recognise(r *http.Request, o security.Origin) (*asker, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &asker{Subject: sub, done: done}, nil
+		return &asker{Subject: sub, done: done, again: func(ctx context.Context) { _, _, _ = s.Auth.Token(ctx, strings.TrimSpace(token), o) }}, nil
 	}
 	c, err := r.Cookie(cookieName)
 	if err != nil || c.Value == "" || len(c.Value) > 512 {
@@ -171,7 +196,7 @@ func (s *server) recognise(r *http.Request, o security.Origin) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &asker{Subject: sub, done: done, cookie: true}, nil
+	return &asker{Subject: sub, done: done, cookie: true, again: func(ctx context.Context) { _, _, _ = s.Auth.Session(ctx, c.Value, o) }}, nil
 }
 
 // unsafe reports whether a request may change something or opens a WebSocket,

@@ -26,6 +26,9 @@ func parseTime(field, s string) (timebase.Wall, error) {
 	if len(s) > 64 {
 		return 0, fault.New(fault.Invalid, field+" is not a time", do)
 	}
+	if i := len(s) - len("+00:00"); i > 0 && s[i] == ' ' { // a + that was not escaped
+		s = s[:i] + "+" + s[i+1:]
+	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
 		return 0, fault.New(fault.Invalid, field+" is not a time by RFC 3339", do)

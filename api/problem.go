@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -44,7 +45,12 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 func (p *Problem) GetHeaders() http.Header {
 	h := http.Header{}
 	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "5")
+		wait := 5 * time.Second
+		var told interface{ RetryAfter() time.Duration }
+		if errors.As(p.cause, &told) {
+			wait = told.RetryAfter()
+		}
+		h.Set("Retry-After", strconv.FormatInt(int64(max(wait+time.Second-1, time.Second)/time.Second), 10))
 	}
 	return h
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -163,6 +164,14 @@ func (s *server) sendVideo(ctx context.Context, w http.ResponseWriter, r *http.R
 	if strings.Count(r.Header.Get("Range"), ",") >= maxRanges {
 		s.problem(w, r, &Problem{Title: "The request asks for more than 32 ranges", Detail: "Ask for fewer at once", Status: http.StatusRequestedRangeNotSatisfiable, Kind: fault.Invalid.String()})
 		return
+	}
+	// Where net/http is not as strict as RFC 9110: a unit nobody knows is as if
+	// unsaid (§14.2), and no bytes from the end are as bytes behind it (§14.1.2).
+	switch rg := strings.TrimSpace(r.Header.Get("Range")); {
+	case rg != "" && !strings.HasPrefix(rg, "bytes="):
+		r.Header.Del("Range")
+	case rg == "bytes=-0":
+		r.Header.Set("Range", "bytes="+strconv.FormatInt(v.Size(), 10)+"-")
 	}
 	h := w.Header()
 	h.Set("Content-Type", v.MIME())

@@ -95,6 +95,7 @@ func (s *server) openWHEP(ctx context.Context, a *asker, in *whepOffer) (*whepAn
 	}
 	var name string
 	var mu sync.Mutex // guards name against an end that comes before WHEP returns
+	stop := a.use()
 	mu.Lock()
 	session, answer, err := s.Live.WHEP(lasting{context.WithoutCancel(ctx), a.done}, id, string(in.RawBody), func() {
 		mu.Lock() // the session's own goroutine waits until its name is known
@@ -102,6 +103,7 @@ func (s *server) openWHEP(ctx context.Context, a *asker, in *whepOffer) (*whepAn
 		mu.Unlock()
 		s.whep.drop(session)
 		s.whep.count.give(a.Session)
+		stop()
 		s.closed(a, on, "whep")
 	})
 	if err == nil {
@@ -110,6 +112,7 @@ func (s *server) openWHEP(ctx context.Context, a *asker, in *whepOffer) (*whepAn
 	}
 	mu.Unlock()
 	if err != nil {
+		stop()
 		s.whep.count.give(a.Session)
 		s.failed(ctx, a, "live.open", on, err)
 		return nil, err
