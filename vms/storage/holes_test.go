@@ -9,6 +9,7 @@ import (
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
 	"github.com/bartizan-vms/bartizan/vms"
+	"github.com/bartizan-vms/bartizan/wire/media"
 )
 
 func causes(tl vms.Timeline) (c []vms.Cause) {
@@ -62,6 +63,59 @@ func TestAClockSetForwardIsToldAndBackwardTolerated(t *testing.T) {
 	}
 	if v, _ := n.pictures(testStream); v < 295 {
 		t.Errorf("%d pictures of 300", v)
+	}
+	n.end()
+	n.check()
+}
+
+// Pictures and sound that come in turn are measured each by its own time: no
+// clock was set.
+func TestPicturesAndSoundInTurn(t *testing.T) {
+	n := newNode(t)
+	c := n.camera(testStream)
+	n.must(c.feed(4 * time.Second))
+	for _, kind := range []media.Kind{media.AudioTrack, media.VideoTrack, media.AudioTrack, media.VideoTrack} {
+		for i := range 100 {
+			var some []vms.Sample
+			for _, s := range c.samples() {
+				if s.Kind == kind {
+					some = append(some, s)
+				}
+			}
+			n.must(c.w.Write(some))
+			if i%50 == 49 {
+				n.commit()
+			}
+		}
+	}
+	tl := n.timeline(testStream)
+	for _, h := range tl.Holes { // where pictures are missing
+		if h.Cause != vms.CauseCameraDown {
+			t.Errorf("%+v", h)
+		}
+	}
+	if end := tl.Spans[len(tl.Spans)-1].To; n.clock.Now().Sub(end) > time.Second {
+		t.Errorf("it is %s, and the recording ends at %s", n.clock.Now(), end)
+	}
+	n.end()
+	n.check()
+}
+
+// A camera that comes ever later, and pauses, is slow; nobody set a clock.
+func TestASlowCameraIsNoClockStep(t *testing.T) {
+	n := newNode(t)
+	c := n.camera(testStream)
+	n.must(c.feed(4 * time.Second))
+	for range 12 {
+		n.must(c.feed(2 * time.Second))
+		c.pictures += 250
+		n.clock.add(10*time.Second + 600*time.Millisecond) // a twentieth late
+		c.sound = c.pictures * 1920 / 1024
+	}
+	for _, h := range n.timeline(testStream).Holes {
+		if h.Cause != vms.CauseCameraDown {
+			t.Errorf("%+v", h)
+		}
 	}
 	n.end()
 	n.check()

@@ -30,9 +30,10 @@ const (
 	minHole = 200 * time.Millisecond
 	// Arrival jitters, media time does not: a fragment's start follows from the
 	// one before unless it strays by more than drift; then it bends towards the
-	// clock. Past jump, the clock was set.
-	drift = 50 * time.Millisecond
-	jump  = time.Second
+	// clock within bendFor. Past jump, the clock was set.
+	drift   = 50 * time.Millisecond
+	bendFor = 8 * time.Second
+	jump    = time.Second
 	// noteSlip is how far before the end of a recording a note about what came
 	// after it may lie.
 	noteSlip  = 2 * time.Second
@@ -323,15 +324,28 @@ func (wr *writer) place(f *part, arrived timebase.Wall) (stepped time.Duration) 
 	if !wr.written {
 		return 0
 	}
+	// By the last fragment that has one of its tracks: pictures and sound may
+	// come in turn.
 	t := table{VideoRate: wr.rate(media.VideoTrack), AudioRate: wr.rate(media.AudioTrack)}
-	guess := wr.before.Start.Add(t.between(wr.before, *f))
+	guess := max(arrived, wr.before.Start+1)
+	switch v, a := wr.with[0], wr.with[1]; {
+	case f.VideoDTS >= 0 && v.Size > 0:
+		guess = v.Start.Add(t.between(v, *f))
+	case f.AudioDTS >= 0 && a.Size > 0:
+		guess = a.Start.Add(t.between(part{VideoDTS: -1, AudioDTS: a.AudioDTS}, *f))
+	}
+	// A camera that is too slow is followed by a twentieth (its arrival, not
+	// its clock, says when); that is no step either, however long it paused.
+	since := max(guess.Sub(wr.before.Start), 0)
+	most := jump + since/16
 	switch off := arrived.Sub(guess); {
-	case off > jump || off < -jump:
+	case off > most || off < -most:
 		return off
 	case off > drift || off < -drift:
-		f.Start = max(guess.Add(off/8), wr.before.Start+1)
+		bend := min(max(since, time.Second), bendFor)
+		f.Start = max(guess.Add(time.Duration(float64(off)*float64(bend)/float64(bendFor))), wr.before.Start+1)
 	default:
-		f.Start = guess
+		f.Start = max(guess, wr.before.Start+1)
 	}
 	return 0
 }
@@ -434,9 +448,11 @@ func (w *worker) seal(wr *writer, f part) error {
 	}
 	if f.VideoDTS >= 0 {
 		r.Flags |= flagVideo
+		wr.with[0] = f
 	}
 	if f.AudioDTS >= 0 {
 		r.Flags |= flagAudio
+		wr.with[1] = f
 		w.withSound = true
 	}
 	digest := sha256.Sum256(w.clear)
@@ -556,7 +572,7 @@ func (w *worker) fail(wr *writer, err error) {
 		wr.seg = nil
 		w.s.later(g)
 	}
-	wr.written, wr.keyStart = false, 0
+	wr.written, wr.with, wr.keyStart = false, [2]part{}, 0
 	st.mu.Lock()
 	fresh := !st.failing
 	st.failing, st.refuse, st.retry = true, err, w.s.cfg.Clock.Mono()+timebase.Media(retryDisk)

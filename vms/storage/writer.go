@@ -24,6 +24,7 @@ type writer struct {
 	step     [2]uint32     // how long each track's samples last, by the last ones
 	before   part          // the part written last
 	written  bool          // before is set
+	with     [2]part       // the last with pictures, and with sound
 	keyStart timebase.Wall // of the last key fragment
 	group    time.Duration // between the last two of them
 
