@@ -366,7 +366,7 @@ func TestTroublesAreTold(t *testing.T) {
 		message                   string
 	}{
 		{"wrong password", locked.MainURL(), "viewer", "wrong", vms.CauseRefused, "user name and password"},
-		{"no password", locked.MainURL(), "", "", vms.CauseRefused, "user name and password"},
+		{"no password", locked.MainURL(), "", "", vms.CauseRefused, "asks for a user name and password"},
 		{"wrong path", free.MainURL() + "x", "", "", vms.CauseCameraDown, "no stream under this path"},
 		{"nobody listens", "rtsp://127.0.0.1:1/main", "", "", vms.CauseCameraDown, "nothing listens"},
 		{"no such name", "rtsp://camera.invalid/main", "", "", vms.CauseNetworkDown, "name is not known"},
@@ -553,6 +553,14 @@ func TestBFramesH265AndUDP(t *testing.T) {
 
 func TestProbe(t *testing.T) {
 	t.Parallel()
+	secure, err := lab.SelfSigned(time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired, err := lab.SelfSigned(-time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		name  string
 		cfg   lab.Config
@@ -564,6 +572,8 @@ func TestProbe(t *testing.T) {
 		}, []string{"not encrypted", "3 hours behind"}},
 		{"B-frames", lab.Config{Main: lab.Stream{Quality: clips.BFrames}}, func(p vms.Probed) bool { return p.Description.Video.Reorder > 0 }, []string{"not encrypted", "B-frames"}},
 		{"H.265", lab.Config{Main: lab.Stream{Quality: clips.H265}}, func(p vms.Probed) bool { return p.Description.Video.Codec == media.H265 }, []string{"not encrypted", "H.265"}},
+		{"RTSPS", lab.Config{TLS: secure}, func(p vms.Probed) bool { return p.Secure && !p.CertTrusted }, []string{"fingerprint"}},
+		{"RTSPS, expired", lab.Config{TLS: expired}, func(p vms.Probed) bool { return p.Secure && !p.CertTrusted }, []string{"fingerprint", "ended on"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

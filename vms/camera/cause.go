@@ -34,6 +34,15 @@ var (
 	errBye       = fault.New(fault.Unavailable, "the camera ended the stream", "it will be tried again; if it stays, look at the camera's power and its limit of viewers")
 )
 
+// unnamed is a camera's refusal of somebody who gave no name: nothing is wrong
+// with the password, there is none.
+func unnamed(err error, username string) error {
+	if username != "" || rtsp.ReasonOf(err) != rtsp.BadPassword {
+		return err
+	}
+	return fault.Wrap(fault.Unauthenticated, err, "the camera asks for a user name and password", "give those of a user of the camera who may see the stream")
+}
+
 // notCarried tells of a codec that is not carried.
 func notCarried(m sdp.Media) error {
 	name := codecName(m)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
@@ -18,6 +19,7 @@ import (
 	"github.com/bartizan-vms/bartizan/wire/media"
 	"github.com/bartizan-vms/bartizan/wire/rtp"
 	"github.com/bartizan-vms/bartizan/wire/rtsp"
+	"github.com/bartizan-vms/bartizan/wire/sdp"
 )
 
 // How long a probe looks.
@@ -39,6 +41,8 @@ var errSeen = errors.New("seen enough")
 type probe struct {
 	m            *Manager
 	client       *rtsp.Client
+	expired      time.Time // the certificate, if it is
+	pinned       bool
 	tracks       []*track
 	began        time.Time
 	now          time.Duration // since began
@@ -76,7 +80,13 @@ func (m *Manager) Probe(ctx context.Context, q vms.ProbeRequest) (_ vms.Probed, 
 		return vms.Probed{}, err
 	}
 	out := vms.Probed{URL: a.url, Transport: vms.TransportTCP}
-	trusted := func(cs tls.ConnectionState) { out.CertTrusted = trusts(cs, a.host) }
+	var expired time.Time
+	trusted := func(cs tls.ConnectionState) {
+		out.CertTrusted = trusts(cs, a.host)
+		if leaf := cs.PeerCertificates[0]; m.cfg.Clock.Now().Time().After(leaf.NotAfter) {
+			expired = leaf.NotAfter
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, openTime+probeKey)
 	defer cancel()
 	client, info, err := m.openWith(ctx, t, security.Secret(q.Password), trusted, func(string) error { return nil })
@@ -93,7 +103,7 @@ func (m *Manager) Probe(ctx context.Context, q vms.ProbeRequest) (_ vms.Probed, 
 	if moved, err := parseURL(client.URL()); err == nil {
 		out.URL = moved.url
 	}
-	p := &probe{m: m, client: client, began: time.Now()}
+	p := &probe{m: m, client: client, expired: expired, pinned: t.pin != "", began: time.Now()}
 	if p.tracks, err = openTracks(client.Description(), info, p.unit); err != nil {
 		return vms.Probed{}, probeFault(err)
 	}
@@ -203,6 +213,22 @@ func (p *probe) unit(t *track, u media.Unit) {
 	}
 }
 
+// lost is the camera's first sound, unless one is taken.
+func (p *probe) lost() (sound sdp.Media, ok bool) {
+	for i, m := range p.client.Description().Media {
+		if m.Type != "audio" {
+			continue
+		}
+		if slices.ContainsFunc(p.tracks, func(t *track) bool { return t.section == i }) {
+			return sdp.Media{}, false
+		}
+		if !ok {
+			sound, ok = m, true
+		}
+	}
+	return sound, ok
+}
+
 // fill writes down what was measured.
 func (p *probe) fill(out *vms.Probed) {
 	for _, t := range p.tracks {
@@ -244,6 +270,11 @@ func (p *probe) notes(out *vms.Probed) {
 	v := out.Description.Video
 	if !out.Secure {
 		note("The connection is not encrypted: whoever is in the network between can watch. Use rtsps:// if the camera offers it.")
+	} else if !out.CertTrusted && !p.pinned {
+		note("No authority this machine knows vouches for the camera's certificate. Compare its fingerprint with the camera's own pages; once added, any other certificate is refused.")
+	}
+	if !p.expired.IsZero() {
+		note("The camera's certificate ended on %s. Renew it in the camera's own pages.", p.expired.UTC().Format("2 January 2006"))
 	}
 	if v.Reorder > 0 {
 		note("The stream has B-frames: live view takes a way with a little more delay. Switch B-frames off in the camera for the quickest picture.")
@@ -258,11 +289,10 @@ func (p *probe) notes(out *vms.Probed) {
 	} else if after := timebase.FromTicks(p.last-p.keyAt[0], p.video().rate).Duration(); out.KeyEvery > longKeys || out.KeyEvery == 0 && after > longKeys {
 		note("Key pictures are %.0f seconds apart or more: seeking is coarse. Set the camera's distance of key pictures (GOP) to 2 seconds.", max(out.KeyEvery, after).Seconds())
 	}
-	for _, m := range p.client.Description().Media {
-		if m.Type == "audio" && m.Track.Codec == media.Unknown {
-			note("The sound is coded as %s, which is not supported; the picture comes without sound. Choose AAC, Opus or G.711 in the camera.", codecName(m))
-			break
-		}
+	if sound, ok := p.lost(); ok && sound.Track.Codec == media.Unknown {
+		note("The sound is coded as %s, which is not supported; the picture comes without sound. Choose AAC, Opus or G.711 in the camera.", codecName(sound))
+	} else if ok {
+		note("The sound's description cannot be understood; the picture comes without sound. Choose AAC-LC, Opus or G.711 in the camera.")
 	}
 	if off := out.ClockOffset; out.ClockKnown && off.Abs() > wrongClock {
 		way := "ahead"

@@ -58,6 +58,9 @@ func openTracks(desc sdp.Session, info rtsp.PlayInfo, emit func(*track, media.Un
 		}
 		var err error
 		if t.dep, err = rtp.New(m.Track, f, func(u media.Unit) { emit(t, u) }); err != nil {
+			if t.kind == media.AudioTrack && len(info.Tracks) > 1 {
+				continue // better pictures without sound than nothing
+			}
 			return nil, err
 		}
 		if info.Transport == rtsp.UDP {

@@ -215,11 +215,11 @@ func (m *Manager) openWith(ctx context.Context, at target, password security.Sec
 		Verify: verify(at.pin, see), Dial: m.dial, Timeout: answerTime, Silence: silence, UserAgent: m.cfg.UserAgent,
 	})
 	if err != nil {
-		return nil, rtsp.PlayInfo{}, err
+		return nil, rtsp.PlayInfo{}, unnamed(err, at.username)
 	}
 	info, err := start(ctx, client, at.pin, learn)
 	if err != nil {
-		return nil, info, errors.Join(err, client.Close())
+		return nil, info, errors.Join(unnamed(err, at.username), client.Close())
 	}
 	return client, info, nil
 }

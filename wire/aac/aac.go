@@ -118,8 +118,10 @@ func parse(r *bits.Reader) (c Config, err error) {
 	// The backward compatible signalling: a sync word after the configuration.
 	if save := *r; c.ExtRate == 0 && r.Left() >= 16 {
 		found := false
-		if r.Bits(11) == 0x2b7 && objectType(r) == SBR && r.Flag() {
-			if rate, ok := sampleRate(r); ok && r.Err() == nil {
+		if r.Bits(11) == 0x2b7 && objectType(r) == SBR {
+			if !r.Flag() { // said to be without: encoders do say so
+				found = r.Err() == nil
+			} else if rate, ok := sampleRate(r); ok && r.Err() == nil {
 				c.ExtRate, found = rate, true
 				if ps := *r; r.Left() >= 12 && r.Bits(11) == 0x548 {
 					c.Parametric = r.Flag()

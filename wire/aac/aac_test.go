@@ -2,6 +2,7 @@ package aac_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"os/exec"
 	"slices"
 	"testing"
@@ -117,6 +118,27 @@ func FuzzADTS(f *testing.F) {
 			b = rest
 		}
 	})
+}
+
+// Encoders say in the backward compatible way that there is no SBR; what
+// follows must still be found (ISO/IEC 14496-3 §1.6.5).
+func TestMuxWithASyncExtension(t *testing.T) {
+	for _, tc := range []struct {
+		hex  string
+		want aac.Config
+	}{
+		{"40002420adca1fe0", aac.Config{ObjectType: aac.LC, SampleRate: 44100, Channels: 2, FrameLength: 1024}},
+		{"400024203fc0", aac.Config{ObjectType: aac.LC, SampleRate: 44100, Channels: 2, FrameLength: 1024}},
+	} {
+		b, _ := hex.DecodeString(tc.hex)
+		m, err := aac.ParseMux(b)
+		if err != nil || m.SubFrames != 1 || m.OtherBits != 0 {
+			t.Fatalf("%s: %+v %v", tc.hex, m, err)
+		}
+		if c, err := aac.Parse(m.Config); err != nil || c != tc.want {
+			t.Errorf("%s: %+v %v", tc.hex, c, err)
+		}
+	}
 }
 
 func FuzzLATM(f *testing.F) {

@@ -271,7 +271,9 @@ func (c *Client) connect(ctx context.Context) error {
 		secure := tls.Client(&readAhead{Conn: conn}, t)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			conn.Close()
-			if ctx.Err() != nil {
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return failure(TLSSilent, ctx.Err())
+			} else if ctx.Err() != nil {
 				err = ctx.Err()
 			} else if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 				return failure(TLSFailed, err)

@@ -35,12 +35,13 @@ const (
 	Expired         Reason = "certificate-expired"
 	WrongName       Reason = "certificate-name"
 	TLSFailed       Reason = "tls"
-	BadSDP          Reason = "bad-sdp"  // no description, or none we can play
-	Redirected      Reason = "redirect" // too many, or to where we must not go
-	Silent          Reason = "silent"   // connected, no packet
-	Ended           Reason = "ended"    // the camera closed the connection
-	Protocol        Reason = "protocol" // what the camera said makes no sense
-	ServerError     Reason = "server"   // another 4xx or 5xx
+	TLSSilent       Reason = "tls-silent" // connected, and no answer to the handshake
+	BadSDP          Reason = "bad-sdp"    // no description, or none we can play
+	Redirected      Reason = "redirect"   // too many, or to where we must not go
+	Silent          Reason = "silent"     // connected, no packet
+	Ended           Reason = "ended"      // the camera closed the connection
+	Protocol        Reason = "protocol"   // what the camera said makes no sense
+	ServerError     Reason = "server"     // another 4xx or 5xx
 )
 
 // words are what a person is told.
@@ -64,7 +65,8 @@ var words = map[Reason]struct {
 	Untrusted:       {fault.Unauthenticated, "the camera's certificate is not trusted", "look at its fingerprint and pin it, or give the camera a certificate of your authority"},
 	Expired:         {fault.Unauthenticated, "the camera's certificate is out of its time", "renew the certificate, and check the camera's clock and ours"},
 	WrongName:       {fault.Unauthenticated, "the camera's certificate is for another name", "use the name in the certificate, or pin the certificate"},
-	TLSFailed:       {fault.Unavailable, "no encrypted connection with the camera could be made", "the camera must offer TLS 1.2 or newer; check the port"},
+	TLSFailed:       {fault.Unavailable, "no encrypted connection with the camera could be made", "the camera must offer TLS 1.2 or newer; check the port, and use rtsp:// if it is not set to encrypted streaming"},
+	TLSSilent:       {fault.Unavailable, "the camera takes the connection, but does not answer in TLS", "check the port (322 is usual for RTSPS); if the camera is not set to encrypted streaming, use rtsp://"},
 	BadSDP:          {fault.Unsupported, "the camera's description of its stream holds nothing that can be played", "set the stream to H.264 or H.265"},
 	Redirected:      {fault.Unavailable, "the camera points to another address that may not be followed", "add the camera by the address it points to"},
 	Silent:          {fault.Unavailable, "the camera is connected but sends no packets", "choose TCP transport if UDP is set, or restart the camera"},
