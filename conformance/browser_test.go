@@ -30,6 +30,23 @@ func TestConsole(t *testing.T) {
 	if err := n.Launch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	// The plug is pulled once, so that there is a hole to show.
+	until(t, time.Minute, "the demo cameras to be recorded", func() bool {
+		files, _ := filepath.Glob(filepath.Join(n.Data, "video", "*", "*", "*", "*"))
+		written := 0
+		for _, f := range files {
+			if i, err := os.Stat(f); err == nil && i.Size() > 200_000 {
+				written++
+			}
+		}
+		return written >= 8
+	})
+	n.Kill()
+	away := time.NewTimer(4 * time.Second)
+	<-away.C
+	if err := n.Launch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := n.Stop(); err != nil {
 			t.Errorf("the node ended with %v\n%s", err, n.Tail())
@@ -45,7 +62,7 @@ func TestConsole(t *testing.T) {
 	if out, err = filepath.Abs(out); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "node", "test/e2e.mjs", "--base", n.URL, "--link", n.Link, "--out", out,
+	cmd := exec.CommandContext(t.Context(), "node", "test/e2e.mjs", "--base", n.URL, "--link", n.Link, "--out", out, "--hole", "node-down",
 		"--camera", cam.MainURL(), "--camera-sub", cam.SubURL(), "--camera-user", "viewer", "--camera-password", "lab")
 	cmd.Dir = "../console"
 	cmd.Stderr = os.Stderr

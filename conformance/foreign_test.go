@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,8 +22,9 @@ import (
 )
 
 // gstCamera starts GStreamer's RTSP server, which sends so many pictures to
-// its first viewer from the moment it plays, and then goes away.
-func gstCamera(t *testing.T, mode, codec string, pictures int) (url string) {
+// its first viewer from the moment it plays, and then goes away; sent is how
+// many really left it then.
+func gstCamera(t *testing.T, mode, codec string, pictures int) (url string, sent func() int) {
 	t.Helper()
 	peer(t, "python3", "gst-launch-1.0")
 	port := freePort(t)
@@ -51,30 +53,28 @@ func gstCamera(t *testing.T, mode, codec string, pictures int) (url string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); err != nil || line != "ready\n" {
 		t.Fatalf("GStreamer's server said %q, %v", line, err)
 	}
-	return fmt.Sprintf("%s://127.0.0.1:%d/cam", scheme, port)
+	return fmt.Sprintf("%s://127.0.0.1:%d/cam", scheme, port), func() int {
+		line, err := lines.ReadString('\n')
+		n, err2 := strconv.Atoi(strings.TrimSpace(line))
+		if err != nil || err2 != nil {
+			t.Fatalf("GStreamer's server said %q, %v", line, err)
+		}
+		return n
+	}
 }
 
 // X.1453 §6-F2, with a camera nobody here wrote: every picture it sends is
 // recorded, and a player nobody here wrote reads them all back.
 func TestForeignCameraIsRecordedWhole(t *testing.T) {
-	peer(t, "ffprobe")
+	peer(t, "ffprobe", "gst-launch-1.0")
 	for _, tt := range []struct{ mode, codec string }{{"plain", "h264"}, {"digest", "h264"}, {"tls", "h264"}, {"plain", "h265"}} {
 		t.Run(tt.mode+"_"+tt.codec, func(t *testing.T) {
-			// What a player that pulls the same camera gets of its 150 pictures; its
-			// own start takes one.
 			const pictures = 150
-			address := gstCamera(t, tt.mode, tt.codec, pictures)
-			if tt.mode == "digest" {
-				address = strings.Replace(address, "://", "://user:secret@", 1)
-			}
-			want := probe(t, "-rtsp_transport", "tcp", address)
-			if want < pictures-1 {
-				t.Fatalf("ffprobe gets %d pictures of the camera itself", want)
-			}
-			url := gstCamera(t, tt.mode, tt.codec, pictures)
+			url, sent := gstCamera(t, tt.mode, tt.codec, pictures)
 			n := node(t, child.Options{})
 			c := api.CameraRequest{Name: "foreign", MainURL: url}
 			if tt.mode == "digest" {
@@ -105,8 +105,13 @@ func TestForeignCameraIsRecordedWhole(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			// Its start sometimes takes GStreamer a picture: what counts is what left.
+			want := sent()
+			if want < pictures-5 {
+				t.Fatalf("only %d pictures left the camera", want)
+			}
 			if got := probe(t, save(t, b)); got != want {
-				t.Errorf("ffprobe reads %d pictures of the recording, and %d of the camera", got, want)
+				t.Errorf("ffprobe reads %d pictures of the recording, %d left the camera", got, want)
 			}
 		})
 	}

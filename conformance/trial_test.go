@@ -184,8 +184,7 @@ func recorded(t *testing.T, n *child.Node, id string, d time.Duration) (from, to
 }
 
 // probe lets ffprobe decode a file or address and counts the moments it shows a
-// picture for. (Of GStreamer's H.264, ffprobe counts each key picture twice,
-// once with its parameter sets.)
+// picture for.
 func probe(t *testing.T, args ...string) int {
 	t.Helper()
 	all := append([]string{"-v", "error", "-select_streams", "v:0", "-show_entries", "frame=best_effort_timestamp", "-of", "csv=p=0"}, args...)

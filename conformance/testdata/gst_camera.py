@@ -3,7 +3,7 @@
 gst_camera.py PORT plain|digest|tls h264|h265 PICTURES [CERTIFICATE_AND_KEY.pem]
 
 The first viewer gets PICTURES pictures from the moment it plays, then the end:
-the camera goes away.
+the camera goes away, and says how many pictures left it.
 """
 import sys
 
@@ -49,9 +49,29 @@ if mode == "tls":
         Gst.Structure.new_from_string("anonymous,media.factory.access=(boolean)true,media.factory.construct=(boolean)true")
     )
 loop = GLib.MainLoop()
-factory.connect("media-configure", lambda _, media: media.connect("unprepared", lambda *_: loop.quit()))
+sent = set()
+
+
+def count(_, info):
+    if info.type & Gst.PadProbeType.BUFFER_LIST:
+        buffers = info.get_buffer_list()
+        for i in range(buffers.length()):
+            sent.add(buffers.get(i).pts)
+    else:
+        sent.add(info.get_buffer().pts)
+    return Gst.PadProbeReturn.OK
+
+
+def configure(_, media):
+    media.connect("unprepared", lambda *_: loop.quit())
+    pay = media.get_element().get_by_name("pay0")
+    pay.get_static_pad("src").add_probe(Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST, count)
+
+
+factory.connect("media-configure", configure)
 server.get_mount_points().add_factory("/cam", factory)
 if not server.attach(None):
     sys.exit("the port %s is taken" % port)
 print("ready", flush=True)
 loop.run()
+print(len(sent), flush=True)

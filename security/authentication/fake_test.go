@@ -106,6 +106,13 @@ func (m *memory) Load(context.Context) ([]Person, []Pass, error) {
 	return people, slices.Collect(maps.Values(m.passes)), nil
 }
 
+// counts looks under the lock: a bubble orders time, not memory.
+func (m *memory) counts() (sees, passes int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sees, len(m.passes)
+}
+
 func (m *memory) write(do func() error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
