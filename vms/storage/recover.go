@@ -18,7 +18,7 @@ func (s *Storage) recover(ctx context.Context) error {
 		return err
 	}
 	s.next.Store(int64(state.Next) - 1)
-	stops := map[vms.StreamID]timebase.Wall{}
+	begun, stops := map[vms.StreamID]timebase.Wall{}, map[vms.StreamID]timebase.Wall{}
 	for _, v := range state.Streams {
 		st := s.stream(v.Stream, true)
 		for _, at := range []timebase.Wall{v.First, v.FirstNote} {
@@ -39,7 +39,9 @@ func (s *Storage) recover(ctx context.Context) error {
 		if row != nil {
 			c = vms.IndexChange{Finished: []vms.StoredSegment{*row}}
 			s.stream(o.Stream, true).know(row.Start)
-			stops[o.Stream] = max(stops[o.Stream], row.Stop)
+			if row.Stop > stops[o.Stream] {
+				begun[o.Stream], stops[o.Stream] = row.Start, row.Stop
+			}
 		}
 		if err := s.index.change(ctx, c); err != nil {
 			return err
@@ -48,7 +50,7 @@ func (s *Storage) recover(ctx context.Context) error {
 	var notes []vms.StoredNote
 	now := s.cfg.Clock.Now()
 	for _, v := range state.Streams {
-		notes = append(notes, absence(v, stops[v.Stream], state.Alive, now)...)
+		notes = append(notes, absence(v, begun[v.Stream], stops[v.Stream], state.Alive, now)...)
 	}
 	if len(notes) > 0 {
 		if err := s.index.change(ctx, vms.IndexChange{Notes: notes}); err != nil {
@@ -59,10 +61,11 @@ func (s *Storage) recover(ctx context.Context) error {
 }
 
 // absence notes that the node was not there, from the last sign of life of a
-// stream until now.
-func absence(v vms.StoredStream, stop, alive, now timebase.Wall) []vms.StoredNote {
-	from, after := stop, vms.StoredNote{Stream: v.Stream, At: now, Cause: vms.CauseStarting}
-	if v.LastNote.At != 0 && (stop == 0 || v.LastNote.At >= stop.Add(-noteSlip)) {
+// stream until now. begun and stop are those of its last recording; begun is 0
+// where that was finished in order.
+func absence(v vms.StoredStream, begun, stop, alive, now timebase.Wall) []vms.StoredNote {
+	from, after := stop, vms.StoredNote{Stream: v.Stream, At: now, Cause: vms.CauseStarting, Detail: "Bartizan was starting"}
+	if v.LastNote.At != 0 && (stop == 0 || v.LastNote.At >= max(stop.Add(-noteSlip), begun)) {
 		// It was not recorded then, for a reason that held while we ran.
 		from = max(alive, v.LastNote.At)
 		switch v.LastNote.Cause {
@@ -73,7 +76,7 @@ func absence(v vms.StoredStream, stop, alive, now timebase.Wall) []vms.StoredNot
 	if from == 0 || from >= now {
 		return nil
 	}
-	return []vms.StoredNote{{Stream: v.Stream, At: from, Cause: vms.CauseNodeDown}, after}
+	return []vms.StoredNote{{Stream: v.Stream, At: from, Cause: vms.CauseNodeDown, Detail: "Bartizan was not running"}, after}
 }
 
 // recoverOne brings one announced segment in order: nil where it holds nothing.

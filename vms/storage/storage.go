@@ -219,7 +219,7 @@ func (s *Storage) flush() {
 	for _, st := range s.all() {
 		st.mu.Lock()
 		for _, wr := range st.writers {
-			wr.close(vms.RunEnd{At: now, Cause: vms.CauseNodeDown})
+			wr.close(vms.RunEnd{At: now, Cause: vms.CauseNodeDown, Detail: "Bartizan was stopped"})
 		}
 		st.busy = true
 		st.mu.Unlock()
