@@ -183,7 +183,9 @@ func (n *Node) openDoors(ctx context.Context) (_ *doors, err error) {
 			d.webrtc = net.JoinHostPort(host, "0")
 		}
 	default:
-		d.webrtc = n.cfg.WebRTC.Listen
+		if d.webrtc = n.cfg.WebRTC.Listen; !free(ctx, d.webrtc) {
+			return nil, fault.New(fault.Unavailable, "webrtc.listen: "+d.webrtc+" cannot be opened", "end the program that holds the port, or choose another address")
+		}
 	}
 	return d, nil
 }

@@ -135,6 +135,11 @@ type SegmentFiles interface {
 	Walk(ctx context.Context, each func(name string, size int64) error) error
 	// Space is the file system's size and what we may still fill.
 	Space() (total, free int64, err error)
+	// Reserve keeps a little space back, where there is room for it, so that a
+	// full disk still has enough for the index to give recordings up.
+	Reserve() error
+	// Release gives that space free and tells how much it was.
+	Release() (int64, error)
 	// Full reports whether err came of a full disk.
 	Full(err error) bool
 	// Path is where the files are, for a person.

@@ -33,6 +33,10 @@ const (
 	videoDir      = "video"
 	quarantineDir = "quarantine"
 	lockName      = "lock"
+
+	// reserveSize is far more than the index writes to give recordings up.
+	reserveName = "reserve"
+	reserveSize = 4 << 20
 )
 
 // Files is the store of one data directory. Methods are safe for concurrent
@@ -280,6 +284,43 @@ func (f *Files) Space() (total, free int64, err error) {
 		return 0, 0, wrong("the disk of "+f.dir+" does not tell its size", err)
 	}
 	return int64(s.Blocks) * s.Bsize, int64(s.Bavail) * s.Bsize, nil
+}
+
+// Reserve makes the reserve, unless it is there or the disk has not twice its
+// size to give.
+func (f *Files) Reserve() error {
+	if _, free, err := f.Space(); err != nil || free < 2*reserveSize {
+		return err
+	}
+	file, err := f.root.OpenFile(reserveName, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		// Blocks, not a hole; where the file system has no such call, written.
+		if err = unix.Fallocate(int(file.Fd()), 0, 0, reserveSize); errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+			_, err = file.Write(make([]byte, reserveSize))
+		}
+		if err = errors.Join(err, file.Close()); err != nil {
+			err = errors.Join(err, f.root.Remove(reserveName))
+		}
+	}
+	return wrong("no space can be kept in reserve", err)
+}
+
+// Release removes the reserve.
+func (f *Files) Release() (int64, error) {
+	info, err := f.root.Stat(reserveName)
+	if err == nil {
+		err = f.root.Remove(reserveName)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, wrong("the space kept in reserve cannot be given free", err)
+	}
+	return info.Size(), nil
 }
 
 // wrong is a system error as a person reads it. All of these may pass, when

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
@@ -173,6 +174,30 @@ func TestAppendsOfAnyLength(t *testing.T) {
 		}
 		if err := f.Remove(name); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func TestReserve(t *testing.T) {
+	f, dir := files(t)
+	for range 2 { // the second time it is there
+		if err := f.Reserve(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := os.Stat(filepath.Join(dir, reserveName))
+	if err != nil || info.Size() != reserveSize || info.Mode().Perm() != 0o600 {
+		t.Fatalf("%v %v", info, err)
+	}
+	if s := info.Sys().(*syscall.Stat_t); s.Blocks*512 < reserveSize {
+		t.Errorf("%d blocks: nothing is kept", s.Blocks)
+	}
+	if names := list(t, f); len(names) != 0 {
+		t.Errorf("it counts as a recording: %v", names)
+	}
+	for _, want := range []int64{reserveSize, 0} {
+		if n, err := f.Release(); n != want || err != nil {
+			t.Errorf("%d given free, %v", n, err)
 		}
 	}
 }

@@ -27,7 +27,11 @@ type memory struct {
 	// of a write still gets through.
 	fault func(step string) (torn float64, err error)
 	total int64 // size of the disk; 0: endless
+
+	reserve int64 // kept back
 }
+
+const testReserve = 64 << 10
 
 type memoryFile struct {
 	m       *memory
@@ -114,7 +118,7 @@ func (m *memory) Space() (int64, int64, error) {
 	if m.total == 0 {
 		return 1 << 50, 1 << 49, nil
 	}
-	free := m.total
+	free := m.total - m.reserve
 	for _, f := range m.files {
 		free -= int64(len(f.data))
 	}
@@ -122,7 +126,23 @@ func (m *memory) Space() (int64, int64, error) {
 }
 
 func (m *memory) Full(error) bool { return false }
-func (m *memory) Path() string    { return "memory" }
+
+func (m *memory) Reserve() error {
+	_, free, _ := m.Space()
+	if m.mu.Lock(); m.total > 0 && free >= 2*testReserve {
+		m.reserve = testReserve
+	}
+	m.mu.Unlock()
+	return nil
+}
+
+func (m *memory) Release() (n int64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, m.reserve = m.reserve, 0
+	return n, nil
+}
+func (m *memory) Path() string { return "memory" }
 
 func (f *memoryFile) Write(p []byte) (int, error) {
 	f.m.mu.Lock()

@@ -18,6 +18,7 @@ const (
 	// forced is how much is deleted at a time when the disk says it is full.
 	forced    = 32
 	paceOver  = 6 * time.Hour
+	scarce    = 1 << 20 // free bytes with which the index may fail
 	secondsIn = 24 * 60 * 60
 )
 
@@ -25,12 +26,28 @@ const (
 // oldest of all first, by the bounds of the whole. full says that a write found
 // no space.
 func (s *Storage) sweep(ctx context.Context, full bool) {
-	if err := s.retain(ctx, full); err != nil && ctx.Err() == nil {
+	// Without space the index could not even give recordings up: then the
+	// reserve is used, what the full disk broke is mended, so that it may go
+	// too, and enough is deleted to keep a reserve again.
+	var lent int64
+	if _, free, err := s.cfg.Files.Space(); err == nil && (full || free < scarce) {
+		var err error
+		if lent, err = s.cfg.Files.Release(); err != nil {
+			s.cfg.Tell(err)
+		}
+	}
+	if full {
+		s.mend()
+	}
+	if err := s.retain(ctx, full, lent); err != nil && ctx.Err() == nil {
 		s.cfg.Tell(fault.In("old recordings could not be deleted", err))
+	}
+	if err := s.cfg.Files.Reserve(); err != nil && !full {
+		s.cfg.Tell(err)
 	}
 }
 
-func (s *Storage) retain(ctx context.Context, full bool) error {
+func (s *Storage) retain(ctx context.Context, full bool, lent int64) error {
 	state, err := s.cfg.Index.State(ctx)
 	if err != nil {
 		return err
@@ -75,7 +92,7 @@ func (s *Storage) retain(ctx context.Context, full bool) error {
 	if err != nil {
 		return err
 	}
-	short := s.cfg.MinFree - free
+	short := s.cfg.MinFree + 2*lent - free
 	n := math.MaxInt
 	if short <= 0 && full && diskFull(s) {
 		short, n = 1, forced // a quota: the disk says less than it gives
@@ -93,7 +110,7 @@ func (s *Storage) retain(ctx context.Context, full bool) error {
 		}
 	}
 	gone, err := s.deleteWhere(ctx, all, func(_ vms.StoredSegment, gone int64) bool { n--; return gone < over && n >= 0 })
-	if gone > 0 && short > 0 {
+	if err == nil && gone > 0 && short > 0 {
 		s.cfg.Tell(fault.New(fault.Exhausted, fmt.Sprintf("the disk is full: %s of the oldest recordings were deleted ahead of their time", bytesText(gone)), "give more space, or keep recordings for less time"))
 	}
 	if err == nil && gone == 0 && short > 0 && full {

@@ -123,6 +123,39 @@ func TestAFullDiskGivesUpTheOldestAndTells(t *testing.T) {
 	n.check()
 }
 
+// A disk so full that the index cannot write either has the reserve to begin
+// with, and a reserve again after.
+func TestAFullDiskHasAReserveForTheIndex(t *testing.T) {
+	n, m := newNode(t), newMemory()
+	n.onMemory(m)
+	n.history(testStream, 4)
+	used := func() (sum int64) { // m.mu is held
+		for _, f := range m.files {
+			sum += int64(len(f.data))
+		}
+		return sum
+	}
+	m.mu.Lock()
+	m.total = used() + 2*testReserve
+	m.mu.Unlock()
+	n.must(m.Reserve())
+	m.mu.Lock()
+	m.total -= testReserve // taken by others
+	m.fault = func(step string) (float64, error) {
+		if index := step == "change" || step == "doom" || step == "forget"; index && m.total-m.reserve-used() < 4096 {
+			return 0, errFault
+		}
+		return 0, nil
+	}
+	m.mu.Unlock()
+	before := n.held(testStream).Bytes
+	n.s.sweep(t.Context(), true)
+	if after := n.held(testStream).Bytes; after >= before || after == 0 || m.reserve != testReserve {
+		t.Errorf("%d of %d bytes are left, %d in reserve; told %v", after, before, m.reserve, n.told)
+	}
+	n.check()
+}
+
 func TestTheKeyOfAnEmptyDayIsDestroyed(t *testing.T) {
 	n := newNode(t)
 	n.history(testStream, 2)

@@ -330,6 +330,9 @@ func (s *Storage) keepHouse(ctx context.Context) {
 	defer mend.Stop()
 	defer sweep.Stop()
 	s.alive()
+	if err := s.cfg.Files.Reserve(); err != nil {
+		s.cfg.Tell(err)
+	}
 	for {
 		select {
 		case <-ctx.Done():
