@@ -57,6 +57,7 @@ type world struct {
 	video    []byte
 	slowly   chan struct{} // a ReadAt beyond 1 MiB waits for it, if not nil
 	asked    []string
+	nothing  map[vms.StreamID]bool // is recorded of it
 	whepEnd  map[string]func()
 	watching map[vms.StreamID]int
 	watch    func(ctx context.Context, id vms.StreamID, o vms.WatchOptions, send func(vms.Piece) error) error
@@ -280,6 +281,9 @@ func (w *world) Still(_ context.Context, id vms.StreamID, at timebase.Wall) (vms
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked = append(w.asked, id.String())
+	if w.nothing[id] {
+		return vms.Still{}, fault.New(fault.NotFound, "nothing is recorded", "")
+	}
 	return vms.Still{At: at, MIME: "video/mp4", Bytes: []byte("still")}, nil
 }
 func (w *world) Picture(context.Context, vms.StreamID, timebase.Wall, int) (vms.Still, error) {

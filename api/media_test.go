@@ -136,6 +136,15 @@ func TestTimesAndQueries(t *testing.T) {
 	if a := s.ask("GET", "/api/v1/cameras/"+yardID+"/still.mp4", ""); a.status != 200 || s.asked[len(s.asked)-1] != yardID+"/main" {
 		t.Errorf("a camera without a sub stream: %v", s.asked)
 	}
+	// A removed camera that only ever had a main stream.
+	const gone = "cccccccccccc"
+	s.nothing = map[vms.StreamID]bool{{Camera: gone, Quality: vms.Sub}: true}
+	if a := s.ask("GET", "/api/v1/cameras/"+gone+"/still.mp4", ""); a.status != 200 || s.asked[len(s.asked)-1] != gone+"/main" {
+		t.Errorf("a removed camera: %d %v", a.status, s.asked)
+	}
+	if a := s.ask("GET", "/api/v1/cameras/"+gone+"/still.mp4?quality=sub", ""); a.status != 404 {
+		t.Errorf("and its sub stream: %d", a.status)
+	}
 }
 
 func TestRevokedSessionLosesItsDownload(t *testing.T) {

@@ -275,6 +275,10 @@ func (s *server) still(ctx context.Context, a *asker, q StillQuery, take func(co
 	ctx, cancel := until(ctx, a.done)
 	defer cancel()
 	p, err := take(ctx, id, at)
+	if q.Quality == "" && id.Quality == vms.Sub && fault.Is(err, fault.NotFound) {
+		id.Quality = vms.Main // the small stream was never recorded, or the camera is gone
+		p, err = take(ctx, id, at)
+	}
 	if err != nil {
 		return nil, err
 	}
