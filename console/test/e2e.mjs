@@ -456,6 +456,20 @@ try {
       await until('it is live', async () => page.locator('tbody tr', { hasText: 'Added camera' }).locator('.st.live').count(), 20000, 200);
       await page.goto(base + '/live');
       await until('it moves', async () => (await tiles()).some((t) => t.name === 'Added camera' && t.state === 'live'), 15000, 100);
+      await shot('live-nine-1600');
+      await page.goto(base + '/cameras');
+      await page.getByRole('button', { name: 'Added camera' }).click();
+      await page.getByRole('button', { name: 'Watch' }).click();
+      await page.waitForURL('**/live?*');
+      await page.goBack();
+      await page.goto(base + '/cameras');
+      await page.getByRole('button', { name: 'Added camera' }).click();
+      await page.getByRole('button', { name: 'Remove', exact: true }).click();
+      await page.getByLabel("Type the camera's name to confirm").fill('Added camera');
+      await axe('remove camera');
+      await shot('remove-1600');
+      await page.getByRole('button', { name: 'Remove camera' }).click();
+      await until('it is gone', async () => !(await page.locator('tbody tr', { hasText: 'Added camera' }).count()), 8000);
     });
   }
 

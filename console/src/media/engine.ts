@@ -259,9 +259,9 @@ export class Engine {
           if (this.show.state !== 'moving' || this.show.transport !== 'mse' || this.show.reason) this.say({ state: 'moving', transport: 'mse', reason: '', advice: '', audio });
           this.frame(w);
         },
-        fail: (reason, advice) => {
+        fail: (reason, advice, final) => {
           if (this.recorded !== r) return;
-          this.failed = true;
+          this.failed = final;
           this.say({ reason, advice, state: 'still' });
         },
       });
@@ -287,6 +287,11 @@ export class Engine {
       this.say({ state: 'still', transport: 'pictures', reason: '', advice: '', fps: 0 });
     }
     this.follower.follow(wall);
+  }
+
+  /** follow shows key pictures while playing what this browser cannot play. */
+  follow(wall: number): void {
+    if (this.mode === 'play') this.follower.follow(wall);
   }
 
   private picture(p: Picture): void {
@@ -356,7 +361,7 @@ export class Engine {
     const rate = this.thenAt ? Math.round((n * 1000) / (t - this.thenAt)) : 0;
     this.framesThen = this.frames;
     this.thenAt = t;
-    if (this.mode === 'live' && this.active && t - this.lastFrame > STALL_MS) {
+    if (this.mode === 'live' && this.active && t - this.lastFrame > (this.active.transport === 'stills' ? 5 : 1) * STALL_MS) {
       if (this.contenders.size || this.timers.size) return;
       this.hold();
       this.closeActive();

@@ -9,8 +9,8 @@ import { newVideo, onFrames } from './feeds';
 
 export interface RecordedEvents {
   frame(wall: number): void;
-  /** what stands in the way, in words; the feed goes on trying where it can */
-  fail(reason: string, advice: string): void;
+  /** what stands in the way, in words; final: it does not try again by itself */
+  fail(reason: string, advice: string, final: boolean): void;
 }
 
 const AHEAD = 20; // seconds of media kept before the playhead, at speed one
@@ -168,8 +168,9 @@ export class Recorded {
           at = to;
           continue;
         }
-        this.ev.fail(p.message ?? 'The recording could not be read.', p.detail ?? '');
-        if (++tries > 5 || (p.status && p.status >= 400 && p.status < 500 && p.status !== 429)) return;
+        const final = ++tries > 5 || (!!p.status && p.status >= 400 && p.status < 500 && p.status !== 429);
+        this.ev.fail(p.message ?? 'The recording could not be read.', p.detail ?? '', final);
+        if (final) return;
         await this.pauseFor(500 * 2 ** tries);
       }
     }

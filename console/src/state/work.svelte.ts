@@ -282,8 +282,12 @@ class Work {
       const lane = laneOf(c.id);
       const here = recordedAt(lane, t) || t > lane.b;
       if (!here) continue;
+      if (e.failed) {
+        e.follow(t);
+        continue;
+      }
       players.push(e);
-      if (e.recorded.ready || e.failed) this.since.delete(e);
+      if (e.recorded.ready) this.since.delete(e);
       else {
         // While playing a tile may stumble for a moment without all waiting.
         const from = this.since.get(e) ?? ts;
