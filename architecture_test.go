@@ -60,6 +60,8 @@ var doors = map[string][]string{
 	"github.com/alecthomas/kong":       {"cmd"},
 	"github.com/coder/websocket":       {"api", "lab"},
 	"github.com/danielgtaylor/huma/v2": {"api"},
+	"github.com/corazawaf":             {"engine/coraza"},
+	"github.com/miekg/pkcs11":          {"engine/pkcs11"},
 	"github.com/pion":                  {"wire"},
 	"github.com/pquerna/otp":           {"security/authentication"},
 	"github.com/pressly/goose/v3":      {"engine/sqlite"},

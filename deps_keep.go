@@ -4,10 +4,14 @@ package bartizan
 
 import (
 	_ "github.com/alecthomas/kong"
+	_ "github.com/cedar-policy/cedar-go"
 	_ "github.com/coder/websocket"
+	_ "github.com/corazawaf/coraza-coreruleset/v4"
+	_ "github.com/corazawaf/coraza/v3"
 	_ "github.com/danielgtaylor/huma/v2"
 	_ "github.com/danielgtaylor/huma/v2/adapters/humago"
 	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/miekg/pkcs11"
 	_ "github.com/pion/ice/v4"
 	_ "github.com/pion/interceptor"
 	_ "github.com/pion/rtcp"

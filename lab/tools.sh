@@ -16,6 +16,7 @@ need chromium chromium fonts-dejavu-core
 need gst-launch-1.0 gstreamer1.0-tools
 need cvlc vlc-bin vlc-plugin-base
 need git git
+need softhsm2-util softhsm2
 need curl curl ca-certificates
 arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-linux-gnu")
 need "/usr/lib/$arch/girepository-1.0/GstRtspServer-1.0.typelib" gir1.2-gst-rtsp-server-1.0 python3-gi

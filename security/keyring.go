@@ -6,10 +6,6 @@ import (
 	"github.com/bartizan-vms/bartizan/base/timebase"
 )
 
-// ActKeys is to see, rotate and copy the keys everything at rest is sealed
-// under. All but seeing asks for a fresh second factor.
-const ActKeys Action = "keys.manage"
-
 // WrappedKey is one key of the hierarchy as the ring keeps it: sealed under
 // its parent.
 type WrappedKey struct {
