@@ -91,8 +91,9 @@ type memory struct {
 	mu     sync.Mutex // guards all
 	people []Person
 	passes map[string]Pass
-	fail   error // what every write gives
-	sees   int
+	more
+	fail error // what every write gives
+	sees int
 }
 
 func (m *memory) Load(context.Context) ([]Person, []Pass, error) {
@@ -153,6 +154,7 @@ func (m *memory) Login(_ context.Context, l Login) error {
 			p.Password = l.Password
 		}
 		m.passes[l.Pass.ID] = l.Pass
+		m.know(l.Browser)
 		return nil
 	})
 }
@@ -200,6 +202,7 @@ type house struct {
 	sealer  sealer
 	welcome security.Welcome
 	seed    string // base 32
+	options []Option
 }
 
 const (
@@ -235,7 +238,7 @@ func newHouse(t testing.TB) *house {
 // restart is the same house after a restart of the process.
 func (h *house) restart(t testing.TB) {
 	t.Helper()
-	s, err := New(t.Context(), h.store, h.sealer, h.clock)
+	s, err := New(t.Context(), h.store, h.sealer, h.clock, h.options...)
 	if err != nil {
 		t.Fatal(err)
 	}

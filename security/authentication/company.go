@@ -1,0 +1,3 @@
+package authentication
+
+type companyFlow struct{}
