@@ -42,6 +42,7 @@ type Config struct {
 	Auth     security.Authenticator
 	Access   security.Access
 	Trail    security.Trail
+	AuditLog security.TrailLog // the same trail as a signed log; nil for none
 	Cameras  vms.Cameras
 	Archive  vms.Archive
 	Playback vms.Playback
@@ -141,6 +142,7 @@ func build(c Config) (*server, error) {
 	s.recordedRoutes()
 	s.liveRoutes()
 	s.systemRoutes()
+	s.auditRoutes()
 	s.mux.HandleFunc("/api/", s.unknown)
 	s.mux.HandleFunc("/", s.console)
 	return s, nil

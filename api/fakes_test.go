@@ -204,6 +204,9 @@ func (w *world) Add(_ context.Context, n vms.NewCamera) (vms.CameraStatus, error
 }
 func (w *world) Update(ctx context.Context, id vms.CameraID, p vms.CameraPatch) (vms.CameraStatus, error) {
 	c, err := w.Get(ctx, id)
+	if err == nil {
+		err = w.carry(ctx)
+	}
 	if p.Name != nil {
 		c.Name = *p.Name
 	}
@@ -211,7 +214,23 @@ func (w *world) Update(ctx context.Context, id vms.CameraID, p vms.CameraPatch) 
 }
 func (w *world) Remove(ctx context.Context, id vms.CameraID) error {
 	_, err := w.Get(ctx, id)
+	if err == nil {
+		err = w.carry(ctx)
+	}
 	return err
+}
+
+// carry writes the entry a change brings along, as a database would.
+func (w *world) carry(ctx context.Context) error {
+	c := security.CarriedBy(ctx)
+	if c == nil {
+		return nil
+	}
+	if err := w.Record(ctx, c.Entry); err != nil {
+		return errTrail
+	}
+	c.Written()
+	return nil
 }
 func (w *world) Probe(_ context.Context, p vms.ProbeRequest) (vms.Probed, error) {
 	if p.Password != camPassword {

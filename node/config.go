@@ -35,6 +35,7 @@ type Config struct {
 	Storage StorageConfig `yaml:"storage"`
 	RTSP    RTSPConfig    `yaml:"rtsp"`
 	WebRTC  WebRTCConfig  `yaml:"webrtc"`
+	Audit   AuditConfig   `yaml:"audit"`
 	Log     LogConfig     `yaml:"log"`
 }
 
@@ -126,7 +127,7 @@ func Parse(b []byte, name string) (Config, error) {
 		lines := make([]string, len(wrong.Errors))
 		for i, l := range wrong.Errors {
 			l = strings.ReplaceAll(l, "not found in type node.", "is not a key of ")
-			for _, part := range []string{"Config", "CameraConfig", "StorageConfig", "RTSPConfig", "WebRTCConfig", "TLSConfig", "LogConfig"} {
+			for _, part := range []string{"Config", "CameraConfig", "StorageConfig", "RTSPConfig", "WebRTCConfig", "TLSConfig", "AuditConfig", "SyslogConfig", "LogConfig"} {
 				l = strings.TrimSuffix(l, " of "+part)
 			}
 			l = strings.ReplaceAll(l, "field ", "")
@@ -182,6 +183,7 @@ func (c Config) Check() error {
 	if c.Storage.MaxBytes < 0 {
 		bad("storage.max_bytes: %d is below 0", c.Storage.MaxBytes)
 	}
+	c.Audit.check(bad)
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":
 	default:

@@ -20,7 +20,6 @@ import (
 	"github.com/bartizan-vms/bartizan/engine/ffmpeg"
 	"github.com/bartizan-vms/bartizan/engine/sqlite"
 	"github.com/bartizan-vms/bartizan/security/access"
-	"github.com/bartizan-vms/bartizan/security/audit"
 	"github.com/bartizan-vms/bartizan/security/authentication"
 	"github.com/bartizan-vms/bartizan/security/confidentiality"
 	"github.com/bartizan-vms/bartizan/vms"
@@ -78,7 +77,10 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	}
 
 	// Security.
-	trail := audit.New(db.Trail(), keys, n.clock)
+	trail, err := n.trail(ctx, h, db, keys)
+	if err != nil {
+		return nil, err
+	}
 	if h.people, err = authentication.New(ctx, db.People(), keys, n.clock); err != nil {
 		return nil, err
 	}
@@ -139,7 +141,7 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 		return nil, err
 	}
 	handler, err := api.New(api.Config{
-		Auth: h.people, Access: policy, Trail: trail, Cameras: cameras, Archive: archive, Playback: player, Live: watching,
+		Auth: h.people, Access: policy, Trail: trail, AuditLog: trail, Cameras: cameras, Archive: archive, Playback: player, Live: watching,
 		System: n.system(cameras, archive, decoder != nil), Health: n.health, MIME: fmp4.MIME,
 		Console: console.Handler(), Log: n.log, Clock: n.clock, Version: n.version,
 		PortRTSPS: port(d.rtsps), PortRTSP: port(d.rtsp),

@@ -120,6 +120,10 @@ type TrailQuery struct {
 	User   string
 	Camera string
 	Action string
+	// From and To bound the time, To itself excluded; 0 for no bound.
+	From, To timebase.Wall
+	// After: entries younger than this number, for reading forward.
+	After int64
 }
 
 // Authenticator knows people (implemented by security/authentication).

@@ -41,6 +41,7 @@ type commands struct {
 	Setup   setupCmd   `cmd:"" help:"Redeem the one-time set-up link and make the first administrator."`
 	Camera  cameraCmd  `cmd:"" help:"Add, list, remove and probe cameras of a running node."`
 	Check   checkCmd   `cmd:"" help:"Compare recordings, index and keys; exit 1 when something is wrong."`
+	Audit   auditCmd   `cmd:"" help:"Export and verify the audit log: who saw, changed or was refused what."`
 	Bench   benchCmd   `cmd:"" help:"Measure this machine: record, fanout, seek."`
 	Config  configCmd  `cmd:"" help:"Print every configuration key with its default."`
 	Version versionCmd `cmd:"" help:"Print the version."`
