@@ -212,6 +212,9 @@ func (s *server) cameraRoutes() {
 			if err != nil {
 				return nil, err
 			}
+			if err := s.freshSession(ctx, freshFor); err != nil {
+				return nil, err
+			}
 			c, err := s.Cameras.Get(ctx, id)
 			if err != nil {
 				return nil, err

@@ -33,7 +33,10 @@ const viewEvery = 10 * time.Minute
 // it asks Access and puts refusals in the trail, and views (once in
 // viewEvery). What cannot be written is refused.
 func (s *server) permit(ctx context.Context, a *asker, act security.Action, res security.Resource, m mode) error {
-	rule, err := s.Access.May(ctx, a.Subject, act, res)
+	rule, err := "", whole(a, act)
+	if err == nil {
+		rule, err = s.Access.May(ctx, a.Subject, act, res)
+	}
 	e := s.entry(a, string(act), res)
 	e.Rule = rule
 	if err != nil {
@@ -92,8 +95,11 @@ func guarded[I, O any](s *server, op huma.Operation, act security.Action, m mode
 	op.Middlewares = append(op.Middlewares, func(c huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(c)
 		a, err := s.authenticate(r)
-		if err == nil {
+		if err == nil && !(a.Held && atHeld[op.OperationID]) {
 			err = s.permit(r.Context(), a, act, resource(r, act), m)
+		}
+		if err == nil && exports(r.URL.Path) {
+			err = s.inspect(r)
 		}
 		if err != nil {
 			s.problem(w, r, problemOf(err))
@@ -114,19 +120,22 @@ func open[I, O any](s *server, op huma.Operation, h func(context.Context, securi
 	op.Errors = []int{400, 401, 403, 429, 503}
 	op.Middlewares = append(op.Middlewares, func(c huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(c)
-		o := origin(r)
+		o, err := s.origin(r)
 		switch {
+		case err != nil:
+			s.problem(w, r, problemOf(err))
 		case !s.strange.allow(o.Remote):
 			s.problem(w, r, problemOf(errStrange))
 		case unsafe(r) && !sameOrigin(r, true):
 			s.problem(w, r, problemOf(errOrigin))
+		case s.stopped(w, r):
 		default:
-			next(huma.WithValue(c, keyAsker, &asker{Subject: security.Subject{Remote: o.Remote, Device: o.Device}}))
+			next(huma.WithValue(c, keyAsker, &asker{Subject: security.Subject{Remote: o.Remote, Device: o.Device, Machine: o.Machine}, origin: o, site: siteOf(r),
+				old: cookieOf(r, cookieName), company: cookieOf(r, companyName)}))
 		}
 	})
 	huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
-		a := askerOf(ctx)
-		out, err := h(ctx, security.Origin{Remote: a.Remote, Device: a.Device}, in)
+		out, err := h(ctx, askerOf(ctx).origin, in)
 		return out, s.outcome(ctx, op, err)
 	})
 }
