@@ -159,6 +159,7 @@ func build(c Config) (*server, error) {
 	s.recordedRoutes()
 	s.liveRoutes()
 	s.systemRoutes()
+	s.auditRoutes()
 	s.guardRoutes()
 	s.keyRoutes()
 	s.auditRoutes()

@@ -14,7 +14,6 @@ import (
 	"github.com/bartizan-vms/bartizan/engine/sqlite"
 	"github.com/bartizan-vms/bartizan/security"
 	"github.com/bartizan-vms/bartizan/security/audit"
-	"github.com/bartizan-vms/bartizan/security/confidentiality"
 )
 
 // AuditConfig says how long the audit trail is kept, and who is told of it.
@@ -169,7 +168,7 @@ func withTrail(ctx context.Context, data string, do func(*audit.Trail) error) (e
 	}
 	defer func() { _ = db.Close() }() // it only read
 	clock := timebase.System()
-	keys, err := confidentiality.New(ctx, data, db, clock, false)
+	keys, err := openKeys(ctx, data, db, clock, KeysConfig{}.Keep(os.Stdin), false)
 	if err != nil {
 		return err
 	}

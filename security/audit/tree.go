@@ -266,15 +266,25 @@ func (t *Trail) Checkpoint(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, fault.In("the audit log was not signed", err)
 	}
-	var last Checkpoint
-	var size int64
+	var (
+		last Checkpoint
+		size int64
+		same bool // nothing is new
+	)
 	err = t.store.Read(ctx, func(tx Tx) (err error) {
-		if last, err = newest(tx); err == nil {
-			size, _, err = tx.Tree()
+		var n int64
+		if last, err = newest(tx); err != nil || last.Note == nil {
+			return err
 		}
-		return err
+		if size, n, err = tx.Tree(); err != nil || size != last.Size {
+			return err
+		}
+		signed, perr := parseTree(string(last.Note))
+		root, herr := tlog.TreeHash(size, &grower{tx: tx, size: size, stored: n})
+		same = perr == nil && herr == nil && signed.Root == root
+		return nil
 	})
-	if err == nil && (size != last.Size || last.Note == nil) {
+	if err == nil && !same {
 		err = t.store.Write(ctx, func(tx Tx) (err error) {
 			last, err = t.sign(tx, s)
 			return err

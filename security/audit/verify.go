@@ -64,7 +64,9 @@ type checker struct {
 	missing [][2]int64
 	moved   []int64 // seen where others belong
 	pruning int64   // what the entries say was pruned
-	forked  bool    // a signed tree did not hold; told once
+	forked  bool    // a signed tree did not hold, of these entries
+	fork    [2]int64
+	unsound int64 // the largest checkpoint that is none
 }
 
 func (c *checker) find(seq int64, format string, args ...any) {
@@ -156,8 +158,7 @@ func (c *checker) hold(s Signed) {
 	case c.tree.root() == s.Root:
 		c.Signed, c.Root = s.Size, s.Root
 	case !c.forked:
-		c.forked = true
-		c.find(c.Signed+1, "among audit entries %d to %d is something that was not signed", c.Signed+1, s.Size)
+		c.forked, c.fork = true, [2]int64{c.Signed + 1, s.Size}
 	}
 }
 
@@ -191,6 +192,10 @@ func (c *checker) end() {
 	}
 	if c.Pruned > c.pruning {
 		c.find(c.pruning+1, "%s, and no entry says that retention took them", span(c.pruning+1, c.Pruned, "is missing", "are missing"))
+	}
+	// Where the entry itself was found, that is said; else where it must be.
+	if c.forked && !slices.ContainsFunc(c.Findings, func(f Finding) bool { return c.fork[0] <= f.Seq && f.Seq <= c.fork[1] }) {
+		c.find(c.fork[0], "among audit entries %d to %d is something that was not signed", c.fork[0], c.fork[1])
 	}
 	c.Entries, c.Head = c.last, c.hash
 	slices.SortStableFunc(c.Findings, func(a, b Finding) int { return cmp.Compare(a.Seq, b.Seq) })
@@ -330,8 +335,10 @@ func (t *Trail) walk(tx Tx, c *checker, v note.Verifier) error {
 			if err != nil {
 				return err
 			}
+			before := len(c.Findings) + c.Dropped
 			e, ok := c.step(l.Seq, l.Body, l.Hash, leaf)
 			same(rest)
+			ok = ok && len(c.Findings)+c.Dropped == before
 			if want := link([32]byte{}, e, nil); ok && (want.At != l.At || want.User != l.User || want.Camera != l.Camera || want.Action != l.Action) {
 				c.find(l.Seq, "audit entry %d is listed under other words than it holds", l.Seq)
 			}
@@ -365,6 +372,7 @@ func (c *checker) open(tx Tx, v note.Verifier) (size int64, err error) {
 		}
 		if err != nil {
 			c.find(cp.Size, "the checkpoint of %d entries: %s", cp.Size, fault.Message(err))
+			c.unsound = cp.Size
 			continue
 		}
 		c.signed = append(c.signed, s)
@@ -375,10 +383,6 @@ func (c *checker) open(tx Tx, v note.Verifier) (size int64, err error) {
 // holdHead holds where the walk ended against the sealed head and what was
 // signed.
 func (t *Trail) holdHead(c *checker, sealed []byte, size int64) error {
-	for _, s := range c.signed {
-		c.find(c.last+1, "%d audit entries were signed and %d are there", s.Size, c.last)
-		break
-	}
 	h, err := t.openHead(sealed, security.Link{Seq: c.last, Hash: c.hash})
 	switch {
 	case err == nil:
@@ -386,7 +390,7 @@ func (t *Trail) holdHead(c *checker, sealed []byte, size int64) error {
 		c.find(c.last+1, "%s at the end", span(c.last+1, h.seq, "is missing", "are missing"))
 	case h.seq > 0 && h.seq < c.last:
 		c.find(h.seq+1, "%s behind this node's back", span(h.seq+1, c.last, "was added", "were added"))
-	default:
+	case !c.forked: // else it is told where
 		c.find(c.last, "%s", fault.Message(err))
 	}
 	switch {
@@ -395,7 +399,10 @@ func (t *Trail) holdHead(c *checker, sealed []byte, size int64) error {
 	case size < c.last && h.tree:
 		c.find(size+1, "%s not in the tree", span(size+1, c.last, "is", "are"))
 	}
-	if h.signed > 0 && c.Signed < h.signed && !c.forked && !c.lost {
+	if len(c.signed) > 0 && h.seq <= c.last {
+		c.find(c.last+1, "%d audit entries were signed and %d are there", c.signed[0].Size, c.last)
+	}
+	if c.Signed < h.signed && h.signed <= c.last && h.signed != c.unsound && !c.forked && !c.lost {
 		c.find(c.Signed+1, "the checkpoint of %d entries is missing", h.signed)
 	}
 	return nil
