@@ -16,7 +16,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +34,7 @@ const (
 	maxDevices   = 10000
 	maxPending   = 100
 	maxCSR       = 16 << 10
-	devicePrefix = "bartizan:device:" // of the URI that names a device in its certificate
+	devicePrefix = "bartizan:device:" // of the subject's serialNumber, which names the device
 )
 
 // Devices are client machines that show certificates of our authority. The
@@ -424,7 +423,7 @@ func (d *Devices) Ask(c *tls.Config, require bool) *tls.Config {
 func serialOf(c *x509.Certificate) string { return hex.EncodeToString(c.SerialNumber.Bytes()) }
 
 // signDevice signs a client certificate: for that use only, without any host
-// name, its subject and URI the device's id.
+// name (a URI would be one, and the authority's constraint knows none).
 func (a *Authority) signDevice(id, name string, public []byte) (c Certificate, err error) {
 	fail := func(err error) (Certificate, error) {
 		return c, fault.Wrap(fault.Internal, err, "the device's certificate could not be made", "")
@@ -441,10 +440,9 @@ func (a *Authority) signDevice(id, name string, public []byte) (c Certificate, e
 	ca := a.authority()
 	now := a.cfg.Clock.Now().Time()
 	t := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: label(name, maxName)},
+		SerialNumber: serial, Subject: pkix.Name{CommonName: label(name, maxName), SerialNumber: devicePrefix + id},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(DeviceLife), BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		URIs: []*url.URL{{Scheme: "urn", Opaque: devicePrefix + id}},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, ca, key, a.key)
 	if err != nil {
