@@ -133,7 +133,7 @@ func (s *People) Found(ctx context.Context, p authentication.Person, t authentic
 	})
 }
 
-// addPass keeps a pass, new or changed.
+// addPass keeps a new pass.
 func (s *People) addPass(ctx context.Context, tx *sql.Tx, p authentication.Pass) error {
 	scope := ""
 	if p.Scope != nil {
@@ -144,8 +144,7 @@ func (s *People) addPass(ctx context.Context, tx *sql.Tx, p authentication.Pass)
 		scope = string(b)
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO passes (id, person, kind, name, hash, created, seen, expires, remote, device, fresh, single, held, scope, machine, browser)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-		ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, expires = excluded.expires, fresh = excluded.fresh, single = excluded.single, held = excluded.held`,
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		p.ID, p.Person, p.Kind, p.Name, p.Hash[:], p.Created, p.Seen, p.Expires, p.Remote, p.Device, p.Fresh, p.Single, p.Held, scope, p.Machine, p.Browser[:])
 	return wrong(s.db.path, err)
 }

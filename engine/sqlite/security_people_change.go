@@ -86,7 +86,17 @@ func (s *People) change(ctx context.Context, tx *sql.Tx, c authentication.Change
 	add(c.Recovery != nil, func() error { return s.setRecovery(ctx, tx, c.Person, *c.Recovery) })
 	add(c.EndPasses, func() error { return exec("DELETE FROM passes WHERE person = ?", c.Person) })
 	add(c.EndPasses, func() error { return exec("UPDATE people SET stream_id = '', stream = NULL WHERE id = ?", c.Person) })
-	add(c.Pass != nil, func() error { return s.addPass(ctx, tx, *c.Pass) })
+	add(c.Pass != nil, func() error {
+		p := c.Pass
+		res, err := tx.ExecContext(ctx, "UPDATE passes SET hash = ?, expires = ?, fresh = ?, single = ?, held = ? WHERE id = ? AND person = ?", p.Hash[:], p.Expires, p.Fresh, p.Single, p.Held, p.ID, c.Person)
+		if err != nil {
+			return wrong(s.db.path, err)
+		}
+		if n, err := res.RowsAffected(); err != nil || n > 0 {
+			return wrong(s.db.path, err)
+		}
+		return s.addPass(ctx, tx, *p)
+	})
 	add(c.EndKeys, func() error { return exec("DELETE FROM passkeys WHERE person = ?", c.Person) })
 	add(c.EndKey != nil, func() error { return exec("DELETE FROM passkeys WHERE person = ? AND id = ?", c.Person, c.EndKey) })
 	add(c.Key != nil, func() error {
