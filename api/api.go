@@ -39,9 +39,11 @@ import (
 // Config is what the face stands before. All but Persons to Devices, Console,
 // Log, Clock, Health and the ports is needed.
 type Config struct {
-	Auth     security.Authenticator
-	Access   security.Access
-	Trail    security.Trail
+	Auth   security.Authenticator
+	Access security.Access
+	Trail  security.Trail
+	// Rights is Access as data; nil for a node that edits none.
+	Rights   security.Rights
 	AuditLog security.TrailLog // the same trail as a signed log; nil for none
 	Cameras  vms.Cameras
 	Archive  vms.Archive
@@ -159,7 +161,8 @@ func build(c Config) (*server, error) {
 	s.recordedRoutes()
 	s.liveRoutes()
 	s.systemRoutes()
-	s.auditRoutes()
+	s.peopleRoutes()
+	s.accessRoutes()
 	s.guardRoutes()
 	s.keyRoutes()
 	s.auditRoutes()

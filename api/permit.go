@@ -56,6 +56,19 @@ func (s *server) permit(ctx context.Context, a *asker, act security.Action, res 
 	return nil
 }
 
+// during is ctx for as long as the session lives and the right stands: whatever
+// lasts runs under it, and ends within moments of losing either.
+func (s *server) during(ctx context.Context, a *asker, act security.Action, on security.Resource) (context.Context, context.CancelFunc) {
+	ctx, end := until(ctx, a.done)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := s.Access.Keep(a.Subject, act, on, cancel)
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		end()
+	}
+}
+
 // record puts what is about to be done in the trail.
 func (s *server) record(ctx context.Context, a *asker, action string, res security.Resource, before, after string) error {
 	e := s.entry(a, action, res)
@@ -153,8 +166,23 @@ func (s *server) outcome(ctx context.Context, op huma.Operation, err error) erro
 
 // resource is what a route acts on.
 func resource(r *http.Request, act security.Action) security.Resource {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/")
+	switch {
+	case kind == "access" && act == security.ActPeople, kind == "access" && act == security.ActApprove, kind == "roles", kind == "groups", kind == "grants":
+		if act != security.ActPeopleView {
+			return security.Resource{Kind: "rights"} // on what exactly security.Rights checks
+		}
+		return security.Resource{Kind: "system"}
+	case kind == "access" && act == security.ActSelf:
+		return security.Resource{Kind: "self"}
+	case kind == "access":
+		return security.Resource{Kind: "system"}
+	case kind == "people" && strings.HasSuffix(r.URL.Path, "/role"):
+		return security.Resource{Kind: "rights"}
+	case act == security.ActConfigure && r.PathValue("id") == "":
+		return security.Resource{Kind: "system"} // a new camera is in no group yet
+	}
 	if id := r.PathValue("id"); id != "" {
-		kind, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/")
 		return security.Resource{Kind: strings.TrimSuffix(kind, "s"), ID: clip(id, 64)}
 	}
 	switch act {
