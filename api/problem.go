@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -23,6 +24,7 @@ type Problem struct {
 	Errors    []ProblemError `json:"errors,omitempty"`
 
 	cause error
+	wait  time.Duration // until it may be tried again; 0: the usual
 }
 
 // ProblemError is one field that was wrong.
@@ -44,7 +46,11 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 func (p *Problem) GetHeaders() http.Header {
 	h := http.Header{}
 	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "5")
+		after := 5
+		if p.wait > 0 {
+			after = int((p.wait + time.Second - 1) / time.Second)
+		}
+		h.Set("Retry-After", strconv.Itoa(after))
 	}
 	return h
 }
