@@ -15,9 +15,16 @@ import (
 	"github.com/bartizan-vms/bartizan/security"
 )
 
-var actions = []security.Action{
-	security.ActLive, security.ActPlayback, security.ActExport, security.ActCameras, security.ActConfigure,
-	security.ActSystem, security.ActAudit, security.ActPeople, security.ActSelf,
+// actions are those a session lists: on any camera at all, or on the node.
+var actions = []struct {
+	act  security.Action
+	kind string
+}{
+	{security.ActLive, "camera"}, {security.ActPlayback, "camera"}, {security.ActExport, "camera"}, {security.ActPTZ, "camera"}, {security.ActTalk, "camera"},
+	{security.ActUnmask, "camera"}, {security.ActAlarms, "camera"}, {security.ActCameras, "camera"}, {security.ActConfigure, "camera"}, {security.ActApprove, "camera"},
+	{security.ActPeople, "camera"}, {security.ActPeopleView, "system"}, {security.ActAudit, "audit"}, {security.ActSystem, "system"}, {security.ActSystemConfigure, "system"},
+	{security.ActNetworkView, "system"}, {security.ActNetworkChange, "system"}, {security.ActNetworkOrder, "system"},
+	{security.ActPlatformView, "system"}, {security.ActPlatformChange, "system"}, {security.ActPlatformRun, "system"}, {security.ActSelf, "self"},
 }
 
 // SetupState tells whether the first administrator is still missing.
@@ -324,12 +331,12 @@ func (s *server) refusedLogin(ctx context.Context, o security.Origin, typed stri
 // session describes who asks.
 func (s *server) session(ctx context.Context, a *asker) Session {
 	out := Session{User: a.Name, Role: string(a.Role), Via: string(a.Via), Actions: []string{}, ID: a.UserID, Fresh: when(a.Fresh), Single: a.Single, Held: a.Held, Device: a.Machine}
-	for _, act := range actions {
-		if whole(a, act) != nil {
+	for _, x := range actions {
+		if whole(a, x.act) != nil {
 			continue
 		}
-		if _, err := s.Access.May(ctx, a.Subject, act, security.Resource{Kind: "system"}); err == nil {
-			out.Actions = append(out.Actions, string(act))
+		if _, err := s.Access.May(ctx, a.Subject, x.act, security.Resource{Kind: x.kind}); err == nil {
+			out.Actions = append(out.Actions, string(x.act))
 		}
 	}
 	var expires timebase.Wall

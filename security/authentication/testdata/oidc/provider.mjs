@@ -1,5 +1,5 @@
-// A real OpenID provider for the tests: oidc-provider with one client, two
-// people, and log-in pages that answer without a person. Prints its issuer.
+// A real OpenID provider for the tests: oidc-provider with one client, the
+// people the test names, and log-in pages that answer without a person. Prints its issuer.
 //
 //   node provider.mjs REDIRECT_URI
 //
@@ -9,6 +9,7 @@ import { Provider } from 'oidc-provider';
 
 const redirect = process.argv[2];
 let who = { sub: 'u1', email: 'dora@corp.example', verified: true, amr: [], groups: [] };
+const people = new Map();
 const server = createServer();
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -22,7 +23,7 @@ server.listen(0, '127.0.0.1', () => {
     features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true } },
     pkce: { required: () => true },
     findAccount: (_ctx, id) => {
-      const w = JSON.parse(Buffer.from(id, 'base64url').toString());
+      const w = people.get(id);
       return { accountId: id, claims: () => ({ sub: w.sub, email: w.email, email_verified: w.verified, groups: w.groups, ...(w.amr.length ? { amr: w.amr } : {}) }) };
     },
     interactions: { url: (_ctx, i) => `/interaction/${i.uid}` },
@@ -40,7 +41,8 @@ server.listen(0, '127.0.0.1', () => {
     if (u.pathname.startsWith('/interaction/')) {
       try {
         const { prompt, params, session } = await provider.interactionDetails(req, res);
-        const accountId = Buffer.from(JSON.stringify(who)).toString('base64url');
+        const accountId = who.sub;
+        people.set(accountId, who);
         if (prompt.name === 'login') {
           await provider.interactionFinished(req, res, { login: { accountId, amr: who.amr.length ? who.amr : undefined } }, { mergeWithLastSubmission: false });
           return;
