@@ -1,154 +1,35 @@
 // People, rights, sign-in and the trail: every route of theirs under one name.
 
-import { api, media, Problem, told, url } from './client';
+import { api, media, told, url } from './client';
+import type { components } from './schema';
 import type { AuditEntry, Session, SessionInfo, TokenInfo } from './types';
 
-export interface Person {
-  id: string;
-  name: string;
-  role: string;
-  state: 'active' | 'disabled' | 'deleted';
-  created: string;
-  seen?: string | null;
-  password: boolean;
-  totp: boolean;
-  passkeys: number;
-  recovery: number;
-  company: boolean;
-  sessions: number;
-  tokens: number;
-  stream: boolean;
-}
-export interface Invitation {
-  id: string;
-  person?: string;
-  name: string;
-  role: string;
-  inviter?: string;
-  created?: string;
-  expires: string;
-  link?: string;
-}
-export interface ActionInfo {
-  action: string;
-  words: string;
-  camera: boolean;
-  look: boolean;
-}
-export interface Role {
-  id: string;
-  name: string;
-  note: string;
-  built_in: boolean;
-}
-export interface Group {
-  id: string;
-  name: string;
-  site: boolean;
-  within: string;
-  cameras: string[];
-}
-export interface Window {
-  days: string[];
-  from: string;
-  to: string;
-  zone: string;
-}
-export interface Grant {
-  id: string;
-  person?: string;
-  role?: string;
-  on: string;
-  actions: string[];
-  forbid?: boolean;
-  window?: Window | null;
-  from?: string | null;
-  until?: string | null;
-  note?: string;
-  created?: string;
-  by?: string;
-}
-export interface MatrixRow {
-  role?: string;
-  person?: string;
-  group: string;
-  now: string[];
-  times: string[];
-  forbids: string[];
-}
-export interface Explanation {
-  allowed: boolean;
-  policy: string;
-  grant?: string;
-  words: string;
-  near: string[];
-}
-export interface CameraRights {
-  camera: string;
-  actions: string[];
-}
-export interface Finding {
-  kind: 'shared' | 'idle' | 'over-privileged';
-  person: string;
-  name: string;
-  words: string;
-  actions: string[];
-}
-export interface Review {
-  at: string;
-  since: string;
-  complete: boolean;
-  findings: Finding[];
-}
-export interface Request {
-  id: string;
-  action: string;
-  kind: string;
-  object: string;
-  reason: string;
-  requester: string;
-  approver?: string;
-  answer?: string;
-  state: 'open' | 'approved' | 'denied' | 'expired';
-  created: string;
-  decided?: string | null;
-  expires: string;
-  mine?: boolean;
-}
-export interface ListRule {
-  id: string;
-  interface: 'https' | 'rtsp' | 'onvif' | 'all';
-  allow: boolean;
-  network: string;
-  reason: string;
-  created: string;
-  expires?: string | null;
-  by: string;
-  hits: number;
-  last?: string | null;
-}
-export interface Passkey {
-  id: string;
-  name: string;
-  created: string;
-  seen?: string | null;
-  synced: boolean;
-  blocked: boolean;
-}
-export interface Ceremony {
-  flow: string;
-  options: unknown;
-}
-export interface Device {
-  id: string;
-  name: string;
-  person: string;
-  state: 'pending' | 'approved' | 'revoked';
-  key: string;
-  remote: string;
-  created: string;
-  expires?: string | null;
-}
+type S = components['schemas'];
+
+export type Person = S['PersonItem'];
+export type Invitation = S['Invitation'];
+export type ActionInfo = S['ActionInfo'];
+export type Role = S['RoleInfo'];
+export type Group = S['Group'];
+export type Window = S['Window'];
+export type Grant = S['Grant'];
+export type MatrixRow = S['MatrixRow'];
+export type Explanation = S['Explanation'];
+export type CameraRights = S['CameraRights'];
+export type Finding = S['Finding'];
+export type Review = S['AccessReview'];
+export type Request = S['Approval'];
+export type ListRule = S['ListEntry'];
+export type Passkey = S['Passkey'];
+export type Ceremony = S['CeremonyAnswer'];
+export type Device = S['Device'];
+export type Ban = S['Ban'];
+export type Signs = S['Signs'];
+export type Keys = S['KeyStatus'];
+/** Proof that an entry is in the signed log (RFC 6962 §2.1.1). */
+export type Proof = S['AuditProof'];
+
+export type NewGrant = Omit<Grant, 'id'> & { id?: string };
 
 /** offered gives undefined where this server has no such route, and throws every other failure. */
 export async function offered<T>(p: Promise<T>): Promise<T | undefined> {
@@ -172,17 +53,17 @@ export const people = {
   reset: (id: string) => api.post<Invitation>(`/people/${id}/reset`),
   sessions: (id: string) => api.get<Record<string, SessionInfo[]>>(`/people/${id}/sessions`).then(list<SessionInfo>('sessions')),
   endSessions: (id: string) => api.del(`/people/${id}/sessions`),
-  explain: (id: string, q: { action: string; camera?: string; at?: string }) => api.get<Explanation>(`/people/${id}/explain`, q),
-  as: (id: string, at?: string) => api.get<Record<string, CameraRights[]>>(`/people/${id}/as`, { at }).then(list<CameraRights>('cameras')),
+  explain: (person: string, q: { action: string; camera?: string; at?: string }) => api.get<Explanation>('/access/explain', { person, ...q }),
+  as: (id: string, at?: string) => api.get<Record<string, CameraRights[]>>(`/people/${id}/view`, { at }).then(list<CameraRights>('cameras')),
   invitations: () => api.get<Record<string, Invitation[]>>('/invitations').then(list<Invitation>('invitations')),
   invite: (i: { name: string; role: string; hours: number }) => api.post<Invitation>('/invitations', i),
   endInvitation: (id: string) => api.del(`/invitations/${id}`),
-  review: () => api.get<Review>('/access-review'),
+  review: () => api.get<Review>('/access/review'),
 };
 
 export const rights = {
-  actions: () => api.get<Record<string, ActionInfo[]>>('/actions').then(list<ActionInfo>('actions')),
-  roles: () => api.get<Record<string, Role[]>>('/roles').then(list<Role>('roles')),
+  /** roles, and every action there is */
+  roles: () => api.get<S['RoleList']>('/roles'),
   putRole: (r: Partial<Role>) => (r.id ? api.put<Role>(`/roles/${r.id}`, { name: r.name, note: r.note }) : api.post<Role>('/roles', { name: r.name, note: r.note })),
   endRole: (id: string) => api.del(`/roles/${id}`),
   groups: () => api.get<Record<string, Group[]>>('/groups').then(list<Group>('groups')),
@@ -192,20 +73,20 @@ export const rights = {
   },
   endGroup: (id: string) => api.del(`/groups/${id}`),
   grants: () => api.get<Record<string, Grant[]>>('/grants').then(list<Grant>('grants')),
-  putGrant: (g: Omit<Grant, 'id'> & { id?: string }) => {
-    const { id, created: _c, by: _b, ...rest } = g;
-    return id ? api.put<Grant>(`/grants/${id}`, rest) : api.post<Grant>('/grants', rest);
+  putGrant: ({ id, person, role, on, actions, forbid, window, from, until, note }: NewGrant) => {
+    const body = { person: person || undefined, role: role || undefined, on, actions, forbid, window: window ?? undefined, from: from ?? undefined, until: until ?? undefined, note: note || undefined };
+    return id ? api.put<Grant>(`/grants/${id}`, body) : api.post<Grant>('/grants', body);
   },
   endGrant: (id: string) => api.del(`/grants/${id}`),
-  matrix: () => api.get<Record<string, MatrixRow[]>>('/matrix').then(list<MatrixRow>('rows')),
-  fourEyes: () => api.get<{ actions: string[] }>('/four-eyes').then((r) => r.actions ?? []),
-  setFourEyes: (actions: string[]) => api.put<void>('/four-eyes', { actions }),
-  requests: () => api.get<Record<string, Request[]>>('/requests').then(list<Request>('requests')),
-  ask: (r: { action: string; kind: string; object: string; reason: string }) => api.post<Request>('/requests', r),
-  decide: (id: string, approve: boolean, answer: string) => api.post<Request>(`/requests/${id}/decision`, { approve, answer }),
-  rules: () => api.get<Record<string, ListRule[]>>('/lists').then(list<ListRule>('rules')),
-  putRule: (r: { interface: string; allow: boolean; network: string; reason: string; expires?: string | null; force?: boolean }) => api.post<ListRule>('/lists', r),
-  endRule: (id: string) => api.del(`/lists/${id}`),
+  matrix: () => api.get<Record<string, MatrixRow[]>>('/access/matrix').then(list<MatrixRow>('rows')),
+  setFourEyes: (actions: string[]) => api.put<void>('/access/four-eyes', { actions }),
+  /** requests, and the actions that need a second person */
+  requests: () => api.get<S['Approvals']>('/access/requests'),
+  ask: (r: { action: string; kind: string; object?: string; reason: string }) => api.post<Request>('/access/requests', r),
+  decide: (id: string, approve: boolean, answer: string) => api.post<Request>(`/access/requests/${id}/${approve ? 'approve' : 'deny'}`, answer ? { answer } : {}),
+  rules: () => api.get<Record<string, ListRule[]>>('/access/lists').then(list<ListRule>('rules')),
+  putRule: (r: { interface: string; allow: boolean; network: string; reason: string; expires?: string | null; force?: boolean }) => api.post<ListRule>('/access/lists', r),
+  endRule: (id: string) => api.del(`/access/lists/${id}`),
 };
 
 export const self = {
@@ -244,16 +125,6 @@ export const door = {
   accept: (a: { token: string; flow: string; password?: string; code?: string; name?: string; credential?: unknown }) => api.post<{ user: string; recovery_codes: string[] | null }>('/invitation/accept', a),
 };
 
-/** Proof that an entry is in the signed log (RFC 6962 §2.1.1). */
-export interface Proof {
-  seq: number;
-  index: number;
-  entry?: string;
-  leaf: string;
-  path: string[];
-  checkpoint: string;
-}
-
 export type AuditFilter = { user?: string; camera?: string; action?: string; from?: string; to?: string };
 
 export const trail = {
@@ -264,33 +135,6 @@ export const trail = {
   /** export is all that f asks for, as JSON lines. */
   export: async (f: AuditFilter): Promise<Blob> => (await media(url('/audit/export', f))).blob(),
 };
-export { Problem };
-
-export interface Ban {
-  id: string;
-  network: string;
-  limited: boolean;
-  reason: string;
-  by: string;
-  from: string;
-  until: string;
-  level: number;
-  refused: number;
-}
-export interface Signs {
-  counts: { kind: string; count: number; last?: string | null; from?: string }[];
-  suspects: { network: string; points: number; known: boolean }[];
-  refused: number;
-  limited: number;
-}
-export interface Keys {
-  root: 'file' | 'passphrase' | 'pkcs11';
-  device?: string;
-  rotated?: string | null;
-  days: number;
-  streams: number;
-  beside?: string;
-}
 
 export const guard = {
   bans: () => api.get<Record<string, Ban[]>>('/intrusion/bans').then(list<Ban>('bans')),
@@ -300,5 +144,5 @@ export const guard = {
 };
 export const keys = {
   get: () => api.get<Keys>('/keys'),
-  rotate: () => api.post<{ days: number; streams: number }>('/keys/rotate'),
+  rotate: () => api.post<S['KeyRotation']>('/keys/rotate'),
 };

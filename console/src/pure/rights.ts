@@ -1,7 +1,7 @@
 // Rights in the words and marks of the matrix. Nothing here decides: the
 // server does; this reads grants so that a person can.
 
-import type { ActionInfo, Grant, Group, MatrixRow, Window } from '../api/who';
+import type { ActionInfo, Grant, Group, MatrixRow, NewGrant, Window } from '../api/who';
 
 export const EVERYTHING = 'everything';
 export const oneCamera = (id: string): string => 'camera/' + id;
@@ -79,15 +79,15 @@ export type Cell = { kind: 'none' } | { kind: 'give' | 'forbid'; window?: Window
 
 /** edit says which grants to write and which to end so that who holds exactly
  * cell for action on the group; what other actions the grants give stays. */
-export function edit(grants: Grant[], who: { role?: string; person?: string }, on: string, action: string, cell: Cell): { put: (Omit<Grant, 'id'> & { id?: string })[]; end: string[] } {
-  const put: (Omit<Grant, 'id'> & { id?: string })[] = [];
+export function edit(grants: Grant[], who: { role?: string; person?: string }, on: string, action: string, cell: Cell): { put: NewGrant[]; end: string[] } {
+  const put: NewGrant[] = [];
   const end: string[] = [];
   const here = grants.filter((g) => of(g, who) && g.on === on);
   const same = (g: Grant): boolean => cell.kind !== 'none' && !!g.forbid === (cell.kind === 'forbid') && JSON.stringify(g.window ?? null) === JSON.stringify(cell.window ?? null) && Date.parse(g.from || '0') === Date.parse(cell.from || '0') && Date.parse(g.until || '0') === Date.parse(cell.until || '0') && (cell.note === undefined || (g.note ?? '') === cell.note);
   const home = here.find((g) => same(g) && g.actions.includes(action)) ?? here.find(same);
   if (cell.kind !== 'none' && !home?.actions.includes(action)) {
     if (home) put.push({ ...home, actions: [...home.actions, action] });
-    else put.push({ ...who, on, actions: [action], forbid: cell.kind === 'forbid', window: cell.window ?? null, from: cell.from ?? null, until: cell.until ?? null, note: cell.note ?? '' });
+    else put.push({ ...who, on, actions: [action], forbid: cell.kind === 'forbid', window: cell.window, from: cell.from, until: cell.until, note: cell.note });
   }
   for (const g of here) {
     if (g === home || !g.actions.includes(action)) continue;

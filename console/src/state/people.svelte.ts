@@ -18,7 +18,7 @@ class People {
 
   async load(): Promise<void> {
     try {
-      const [list, roles, groups, grants, actions, inv] = await Promise.all([routes.list(), rights.roles(), rights.groups(), rights.grants(), rights.actions(), may('people.configure') ? offered(routes.invitations()) : undefined]);
+      const [list, { roles, actions }, groups, grants, inv] = await Promise.all([routes.list(), rights.roles(), rights.groups(), rights.grants(), may('people.configure') ? offered(routes.invitations()) : undefined]);
       this.list = list.filter((p) => p.state !== 'deleted').sort((a, b) => a.name.localeCompare(b.name));
       this.roles = roles;
       this.groups = groups;
