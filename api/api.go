@@ -161,6 +161,7 @@ func build(c Config) (*server, error) {
 	s.recordedRoutes()
 	s.liveRoutes()
 	s.systemRoutes()
+	s.auditRoutes()
 	s.peopleRoutes()
 	s.accessRoutes()
 	s.guardRoutes()

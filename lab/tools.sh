@@ -25,6 +25,8 @@ need "/usr/lib/$arch/gstreamer-1.0/libgstvideoparsersbad.so" gstreamer1.0-plugin
 need "/usr/lib/$arch/gstreamer-1.0/libgstrtp.so" gstreamer1.0-plugins-good
 need "/usr/lib/$arch/gstreamer-1.0/libgstlibav.so" gstreamer1.0-libav
 need /usr/lib/python3/dist-packages/gi python3-gi
+need /usr/sbin/rsyslogd rsyslog
+need "/usr/lib/$arch/rsyslog/lmnsd_gtls.so" rsyslog-gnutls
 [ -z "$want" ] && exit 0
 echo "installing test peers:$want"
 sudo=""

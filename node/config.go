@@ -201,6 +201,7 @@ func (c Config) Check() error {
 	}
 	c.Audit.check(bad)
 	c.Keys.check(bad)
+	c.Audit.check(bad)
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":
 	default:

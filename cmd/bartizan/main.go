@@ -46,6 +46,7 @@ type commands struct {
 	Audit   auditCmd   `cmd:"" help:"Export and verify the audit log: who saw, changed or was refused what."`
 	Keys    keysCmd    `cmd:"" help:"Status, rotation and copies of the keys at rest."`
 	Bans    bansCmd    `cmd:"" help:"List, add and lift bans of networks."`
+	Audit   auditCmd   `cmd:"" help:"Export and verify the audit log: who saw, changed or was refused what."`
 	Bench   benchCmd   `cmd:"" help:"Measure this machine: record, fanout, seek."`
 	Config  configCmd  `cmd:"" help:"Print every configuration key with its default."`
 	Version versionCmd `cmd:"" help:"Print the version."`

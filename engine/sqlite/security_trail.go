@@ -15,16 +15,43 @@ import (
 
 // Trail keeps the audit trail: the store security/audit asks for. Triggers
 // forbid every change of a row and of a hash of its tree.
-type Trail struct{ db *DB }
+type Trail struct {
+	db *DB
+	// ready are statements of the connection that writes, by their text: an
+	// entry is written often, and parsing SQL is half of its cost.
+	ready map[string]*sql.Stmt
+}
+
+// What each entry asks.
+const (
+	lastRow   = "SELECT " + linkColumns + " FROM trail ORDER BY seq DESC LIMIT 1"
+	addRow    = "INSERT INTO trail (" + linkColumns + ") VALUES (?,?,?,?,?,?,?)"
+	lastHash  = "SELECT seq, idx FROM trail_hash ORDER BY idx DESC LIMIT 1"
+	oneHash   = "SELECT hash FROM trail_hash WHERE idx = ?"
+	addHash   = "INSERT INTO trail_hash (idx, seq, hash) VALUES (?,?,?)"
+	getHead   = "SELECT sealed FROM trail_head WHERE id = 1"
+	writeHead = "INSERT INTO trail_head (id, sealed) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed"
+)
 
 // Trail is the trail of this database.
-func (d *DB) Trail() *Trail { return &Trail{d} }
+func (d *DB) Trail() *Trail {
+	t := &Trail{d, map[string]*sql.Stmt{}}
+	if d.write == nil {
+		return t
+	}
+	for _, q := range []string{lastRow, addRow, lastHash, oneHash, addHash, getHead, writeHead} {
+		if s, err := d.write.Prepare(q); err == nil { // else it is parsed each time, and tells then what is wrong
+			t.ready[q] = s
+		}
+	}
+	return t
+}
 
 var _ audit.Store = (*Trail)(nil)
 
 // Write runs do in one durable transaction.
 func (t *Trail) Write(ctx context.Context, do func(audit.Tx) error) error {
-	return t.db.update(ctx, func(tx *sql.Tx) error { return do(&trailTx{ctx, t.db.path, tx}) })
+	return t.db.update(ctx, func(tx *sql.Tx) error { return do(&trailTx{ctx, t.db.path, tx, t.ready}) })
 }
 
 // Read runs do over one committed state.
@@ -33,7 +60,7 @@ func (t *Trail) Read(ctx context.Context, do func(audit.Tx) error) error {
 	if err != nil {
 		return wrong(t.db.path, err)
 	}
-	err = do(&trailTx{ctx, t.db.path, tx})
+	err = do(&trailTx{ctx, t.db.path, tx, nil})
 	if back := rollback(tx); err == nil {
 		err = wrong(t.db.path, back)
 	}
@@ -44,30 +71,50 @@ func (t *Trail) Read(ctx context.Context, do func(audit.Tx) error) error {
 // (security.Carry).
 func (t *Trail) OnCarry(write func(audit.Tx, security.Entry) error) {
 	carry := func(ctx context.Context, tx *sql.Tx, e security.Entry) error {
-		return write(&trailTx{ctx, t.db.path, tx}, e)
+		return write(&trailTx{ctx, t.db.path, tx, t.ready}, e)
 	}
 	t.db.carry.Store(&carry)
 }
 
 // trailTx is one transaction.
 type trailTx struct {
-	ctx  context.Context
-	path string
-	tx   *sql.Tx
+	ctx   context.Context
+	path  string
+	tx    *sql.Tx
+	ready map[string]*sql.Stmt
 }
 
 var _ audit.Tx = (*trailTx)(nil)
 
 func (x *trailTx) wrong(err error) error { return wrong(x.path, err) }
 
+// stmt gives a statement; the caller closes it.
+func (x *trailTx) stmt(query string) (*sql.Stmt, error) {
+	if s := x.ready[query]; s != nil {
+		return x.tx.StmtContext(x.ctx, s), nil
+	}
+	s, err := x.tx.PrepareContext(x.ctx, query)
+	return s, x.wrong(err)
+}
+
 func (x *trailTx) exec(query string, args ...any) error {
-	_, err := x.tx.ExecContext(x.ctx, query, args...)
+	s, err := x.stmt(query)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = s.ExecContext(x.ctx, args...)
 	return x.wrong(err)
 }
 
 // one scans a row; found is false when there is none.
 func (x *trailTx) one(query string, args []any, to ...any) (found bool, err error) {
-	err = x.tx.QueryRowContext(x.ctx, query, args...).Scan(to...)
+	s, err := x.stmt(query)
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	err = s.QueryRowContext(x.ctx, args...).Scan(to...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -102,7 +149,12 @@ func scanLink(row scanner) (l security.Link, err error) {
 
 // Last is the last link.
 func (x *trailTx) Last() (security.Link, error) {
-	l, err := scanLink(x.tx.QueryRowContext(x.ctx, "SELECT "+linkColumns+" FROM trail ORDER BY seq DESC LIMIT 1"))
+	s, err := x.stmt(lastRow)
+	if err != nil {
+		return security.Link{}, err
+	}
+	defer s.Close()
+	l, err := scanLink(s.QueryRowContext(x.ctx))
 	if errors.Is(err, sql.ErrNoRows) {
 		return security.Link{}, nil
 	}
@@ -111,9 +163,9 @@ func (x *trailTx) Last() (security.Link, error) {
 
 // Append adds links at the end.
 func (x *trailTx) Append(links []security.Link) error {
-	add, err := x.tx.PrepareContext(x.ctx, "INSERT INTO trail ("+linkColumns+") VALUES (?,?,?,?,?,?,?)")
+	add, err := x.stmt(addRow)
 	if err != nil {
-		return x.wrong(err)
+		return err
 	}
 	defer add.Close()
 	for _, l := range links {
@@ -170,15 +222,15 @@ func (x *trailTx) links(query string, args ...any) (links []security.Link, err e
 // Tree is how many entries and hashes the tree holds.
 func (x *trailTx) Tree() (size, hashes int64, err error) {
 	var idx int64 = -1
-	_, err = x.one("SELECT seq, idx FROM trail_hash ORDER BY idx DESC LIMIT 1", nil, &size, &idx)
+	_, err = x.one(lastHash, nil, &size, &idx)
 	return size, idx + 1, err
 }
 
 // Grow adds hashes at the end.
 func (x *trailTx) Grow(seq, first int64, hashes []tlog.Hash) error {
-	add, err := x.tx.PrepareContext(x.ctx, "INSERT INTO trail_hash (idx, seq, hash) VALUES (?,?,?)")
+	add, err := x.stmt(addHash)
 	if err != nil {
-		return x.wrong(err)
+		return err
 	}
 	defer add.Close()
 	for i, h := range hashes {
@@ -191,9 +243,9 @@ func (x *trailTx) Grow(seq, first int64, hashes []tlog.Hash) error {
 
 // Hashes gives those of these indexes.
 func (x *trailTx) Hashes(indexes []int64) ([]tlog.Hash, error) {
-	get, err := x.tx.PrepareContext(x.ctx, "SELECT hash FROM trail_hash WHERE idx = ?")
+	get, err := x.stmt(oneHash)
 	if err != nil {
-		return nil, x.wrong(err)
+		return nil, err
 	}
 	defer get.Close()
 	out := make([]tlog.Hash, len(indexes))
@@ -232,13 +284,13 @@ func (x *trailTx) WalkHashes(first int64, limit int) (out []tlog.Hash, err error
 
 // Head is the sealed head, nil if there is none.
 func (x *trailTx) Head() (head []byte, err error) {
-	_, err = x.one("SELECT sealed FROM trail_head WHERE id = 1", nil, &head)
+	_, err = x.one(getHead, nil, &head)
 	return head, err
 }
 
 // SetHead replaces it.
 func (x *trailTx) SetHead(head []byte) error {
-	return x.exec("INSERT INTO trail_head (id, sealed) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed", head)
+	return x.exec(writeHead, head)
 }
 
 // Key is the log's origin and sealed key.

@@ -245,16 +245,11 @@ func (t *Trail) wake() {
 
 // extend adds entries to rows and tree and seals the head anew.
 func (t *Trail) extend(tx Tx, entries []security.Entry) error {
-	last, h, err := t.check(tx, &entries)
+	last, h, g, err := t.check(tx, &entries)
 	if err != nil {
 		return err
 	}
-	size, n, err := tx.Tree()
-	if err != nil {
-		return err
-	}
-	g := grower{tx: tx, size: size, stored: n}
-	if size < last.Seq {
+	if g.size < last.Seq {
 		if err := g.catchUp(last.Seq); err != nil {
 			return err
 		}
@@ -289,18 +284,18 @@ func (t *Trail) extend(tx Tx, entries []security.Entry) error {
 }
 
 // check holds rows against the head; where they differ it puts an entry before
-// the others that says so.
-func (t *Trail) check(tx Tx, entries *[]security.Entry) (last security.Link, h head, err error) {
+// the others that says so. g is where the tree ends.
+func (t *Trail) check(tx Tx, entries *[]security.Entry) (last security.Link, h head, g *grower, err error) {
 	if last, err = tx.Last(); err != nil {
-		return last, h, err
+		return last, h, nil, err
 	}
 	sealed, err := tx.Head()
 	if err != nil {
-		return last, h, err
+		return last, h, nil, err
 	}
-	size, _, err := tx.Tree()
+	size, n, err := tx.Tree()
 	if err != nil {
-		return last, h, err
+		return last, h, nil, err
 	}
 	h, wrong := t.openHead(sealed, last)
 	if wrong == nil && (h.tree || sealed == nil) && size != last.Seq {
@@ -311,7 +306,7 @@ func (t *Trail) check(tx Tx, entries *[]security.Entry) (last security.Link, h h
 			Resource: security.Resource{Kind: "audit"}, Outcome: security.Failed, Detail: fault.Message(wrong)}
 		*entries = append([]security.Entry{e}, *entries...)
 	}
-	return last, h, nil
+	return last, h, &grower{tx: tx, size: size, stored: n}, nil
 }
 
 // head is what is sealed beside the rows.

@@ -70,6 +70,8 @@ func authority(t *testing.T, names ...string) string {
 	return dir
 }
 
+const rsyslogd = "/usr/sbin/rsyslogd"
+
 // rsyslog is a real receiver, by TLS with client certificates, into a file.
 type rsyslog struct {
 	t         *testing.T
@@ -80,8 +82,8 @@ type rsyslog struct {
 func newRsyslog(t *testing.T, certs string, port int) *rsyslog {
 	t.Helper()
 	missing := ""
-	if _, err := exec.LookPath("rsyslogd"); err != nil {
-		missing = "rsyslogd"
+	if _, err := os.Stat(rsyslogd); err != nil {
+		missing = "rsyslog"
 	} else if m, _ := filepath.Glob("/usr/lib/*/rsyslog/lmnsd_gtls.so"); len(m) == 0 {
 		missing = "rsyslog-gnutls"
 	}
@@ -109,7 +111,7 @@ action(type="omfile" file=%q template="all")
 
 func (r *rsyslog) start() {
 	r.t.Helper()
-	r.cmd = exec.Command("rsyslogd", "-n", "-f", r.conf, "-i", r.conf+".pid")
+	r.cmd = exec.Command(rsyslogd, "-n", "-f", r.conf, "-i", r.conf+".pid")
 	var said bytes.Buffer
 	r.cmd.Stderr = &said
 	if err := r.cmd.Start(); err != nil {

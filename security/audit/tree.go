@@ -304,27 +304,25 @@ func newest(tx Tx) (c Checkpoint, err error) {
 
 func (t *Trail) sign(tx Tx, s *signer) (c Checkpoint, err error) {
 	var entries []security.Entry
-	last, h, err := t.check(tx, &entries)
+	last, h, g, err := t.check(tx, &entries)
 	if err != nil {
 		return c, err
 	}
-	size, n, err := tx.Tree()
-	if err != nil {
-		return c, err
-	}
+	size := g.size
 	if len(entries) > 0 || size < last.Seq { // a hand was on it, or a trail older than its tree
 		if err := t.extend(tx, nil); err != nil {
 			return c, err
 		}
+		var n int64
 		if size, n, err = tx.Tree(); err != nil {
 			return c, err
 		}
+		g = &grower{tx: tx, size: size, stored: n}
 	}
 	before, err := newest(tx)
 	if err != nil {
 		return c, err
 	}
-	g := &grower{tx: tx, size: size, stored: n}
 	if size < h.signed || size < before.Size {
 		return c, fault.Newf(fault.Corrupt, "the audit log was signed with %d entries and now has %d", max(h.signed, before.Size), size)
 	}
