@@ -83,14 +83,14 @@ func (p proved) ask(ctx context.Context, method, path string, in, out any) error
 	return nil
 }
 
-// people is what GET /api/v1/people answers.
-type people struct {
+// everybody is what GET /api/v1/people answers.
+type everybody struct {
 	People []api.PersonItem `json:"people"`
 }
 
 // find gives the id of a person named, or that is one.
 func (p proved) find(ctx context.Context, who string) (string, error) {
-	var l people
+	var l everybody
 	if err := p.ask(ctx, "GET", "/api/v1/people", nil, &l); err != nil {
 		return "", err
 	}
@@ -118,7 +118,7 @@ type personList struct {
 
 // Run lists.
 func (c personList) Run(ctx context.Context, s streams) error {
-	var l people
+	var l everybody
 	if err := c.ask(ctx, "GET", "/api/v1/people", nil, &l); err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (c personList) Run(ctx context.Context, s streams) error {
 	t := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tNAME\tROLE\tSTATE\tBY\tSESSIONS\tSEEN\t")
 	for _, p := range l.People {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", p.ID, p.Name, p.Role, p.State, by(p), p.Sessions, moment(p.Seen))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t\n", p.ID, p.Name, p.Role, p.State, by(p), p.Sessions, localTime(p.Seen))
 	}
 	return t.Flush()
 }
@@ -148,7 +148,7 @@ func by(p api.PersonItem) string {
 	return strings.Join(ways, ", ")
 }
 
-func moment(t *time.Time) string {
+func localTime(t *time.Time) string {
 	if t == nil {
 		return "-"
 	}
@@ -173,7 +173,7 @@ func (c personInvite) Run(ctx context.Context, s streams) error {
 
 func printLink(s streams, i api.Invitation) error {
 	_, err := fmt.Fprintf(s.out, "%s\n", i.Link)
-	fmt.Fprintf(s.err, "Give this link to %s alone; it serves once, until %s.\n", i.Name, moment(i.Expires))
+	fmt.Fprintf(s.err, "Give this link to %s alone; it serves once, until %s.\n", i.Name, localTime(i.Expires))
 	return err
 }
 
@@ -198,7 +198,7 @@ func (c personOpen) Run(ctx context.Context, s streams) error {
 	t := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tNAME\tROLE\tBY\tUNTIL\t")
 	for _, i := range l.Invitations {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t\n", i.ID, i.Name, i.Role, i.Inviter, moment(i.Expires))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t\n", i.ID, i.Name, i.Role, i.Inviter, localTime(i.Expires))
 	}
 	return t.Flush()
 }
@@ -272,7 +272,7 @@ func (c deviceList) Run(ctx context.Context, s streams) error {
 	t := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tNAME\tSTATE\tKEY\tFROM\tUNTIL\t")
 	for _, d := range l.Devices {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t\n", d.ID, d.Name, d.State, d.Key, d.Remote, moment(d.Expires))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t\n", d.ID, d.Name, d.State, d.Key, d.Remote, localTime(d.Expires))
 	}
 	return t.Flush()
 }
