@@ -161,7 +161,6 @@ func build(c Config) (*server, error) {
 	s.recordedRoutes()
 	s.liveRoutes()
 	s.systemRoutes()
-	s.auditRoutes()
 	s.peopleRoutes()
 	s.accessRoutes()
 	s.guardRoutes()

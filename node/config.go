@@ -201,7 +201,6 @@ func (c Config) Check() error {
 	}
 	c.Audit.check(bad)
 	c.Keys.check(bad)
-	c.Audit.check(bad)
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":
 	default:

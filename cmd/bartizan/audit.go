@@ -37,10 +37,10 @@ type auditExport struct {
 // Run writes the lines and tells how many, and the checkpoint of a whole log.
 func (c auditExport) Run(ctx context.Context, s streams) (err error) {
 	q := node.AuditQuery{User: c.User, Camera: c.Camera, Action: c.Action}
-	if q.From, err = moment("from", c.From); err != nil {
+	if q.From, err = timeFlag("from", c.From); err != nil {
 		return err
 	}
-	if q.To, err = moment("to", c.To); err != nil {
+	if q.To, err = timeFlag("to", c.To); err != nil {
 		return err
 	}
 	whole := q == node.AuditQuery{}
@@ -269,7 +269,7 @@ func into(path string, out io.Writer, write func(io.Writer) (int64, error)) (n i
 	return n, err
 }
 
-func moment(name, s string) (t time.Time, err error) {
+func timeFlag(name, s string) (t time.Time, err error) {
 	if s == "" {
 		return t, nil
 	}
