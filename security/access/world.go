@@ -358,7 +358,7 @@ type profile struct {
 	from, until timebase.Wall
 	parents     types.EntityUIDSet
 	acts        map[security.Action]*reach
-	none        *reach // of actions no grant names
+	none        [2]reach // of actions no grant names; of those that look, the second
 }
 
 // reach is where an action is given and taken.
@@ -404,7 +404,7 @@ func (w *world) profile(role security.Role, person string, t timebase.Wall) *pro
 }
 
 func compile(role security.Role, t timebase.Wall, lists ...[]*grant) *profile {
-	p := &profile{from: t, until: forever, parents: cedar.NewEntityUIDSet(cedar.NewEntityUID(typeRole, types.String(role))), acts: map[security.Action]*reach{}, none: &reach{}}
+	p := &profile{from: t, until: forever, parents: cedar.NewEntityUIDSet(cedar.NewEntityUID(typeRole, types.String(role))), acts: map[security.Action]*reach{}}
 	for _, l := range lists {
 		for _, g := range l {
 			p.until = min(p.until, g.until(t))
@@ -433,11 +433,14 @@ func compile(role security.Role, t timebase.Wall, lists ...[]*grant) *profile {
 	return p
 }
 
-func (p *profile) reach(a security.Action) *reach {
-	if r := p.acts[a]; r != nil {
+func (p *profile) reach(a security.ActionInfo) *reach {
+	if r := p.acts[a.Action]; r != nil {
 		return r
 	}
-	return p.none
+	if a.Look {
+		return &p.none[1]
+	}
+	return &p.none[0]
 }
 
 // ask makes the context of a question.
@@ -494,7 +497,7 @@ func (w *world) decideOn(s security.Subject, a security.Action, r security.Resou
 		id = "local"
 	}
 	p := w.profile(s.Role, s.UserID, now)
-	rc := p.reach(a)
+	rc := p.reach(info)
 	h := how{
 		via: s.Via, known: id != "", held: s.Held, single: s.Single, look: info.Look, inScope: s.Scope.Allows(a, r),
 		fresh: s.Via == security.ViaLocal || s.Fresh != 0 && now.Sub(s.Fresh) <= FreshFor && s.Fresh <= now.Add(time.Minute),
