@@ -117,8 +117,7 @@ func OpenKeys(ctx context.Context, c Config) (*Keys, error) {
 		return nil, err
 	}
 	if c.Keep.Kind != "" && k.root.kind != c.Keep.Kind {
-		return nil, fault.New(fault.Conflict, "the root key is kept by "+k.root.kind+", and the configuration says "+c.Keep.Kind,
-			"change it with: bartizan keys rotate --data DIR --to "+c.Keep.Kind)
+		return nil, otherwise(k.root.kind, c.Keep.Kind)
 	}
 	if _, _, err := k.current(ctx, rootID, purposeTenant, c.Create); err != nil && (c.Create || !fault.Is(err, fault.NotFound)) {
 		return nil, err

@@ -194,7 +194,9 @@ func (o *opener) read(ctx context.Context, name string) (root, error) {
 	if r.form, err = parseSealed(b); err != nil {
 		return r, err
 	}
-	r.kind = r.form.Kind
+	if r.kind = r.form.Kind; o.keep.Kind != "" && r.kind != o.keep.Kind {
+		return r, otherwise(r.kind, o.keep.Kind) // before a passphrase is asked for
+	}
 	switch r.kind {
 	case RootPassphrase:
 		p, err := o.secret()
@@ -218,6 +220,10 @@ func (o *opener) read(ctx context.Context, name string) (root, error) {
 		return r, fault.New(fault.Corrupt, "the root key has a wrong size", "put "+sealedName+" back from its backup")
 	}
 	return r, nil
+}
+
+func otherwise(is, wanted string) error {
+	return fault.New(fault.Conflict, "the root key is kept by "+is+", and the configuration says "+wanted, "change it with: bartizan keys rotate --data DIR --to "+wanted)
 }
 
 func parseClear(text []byte, path string) ([]byte, error) {
@@ -398,8 +404,8 @@ func (o *opener) find(ctx context.Context, fits func(key []byte) bool, settle bo
 		case err == nil && right == nil:
 			err = fault.New(fault.Corrupt, "the root key "+filepath.Join(o.dir, name)+" is not the one the keys are wrapped with", "put back the root key that belongs to this database; both come from the same backup")
 		}
-		if first == nil || fault.Is(err, fault.Forbidden) && !fault.Is(first, fault.Forbidden) {
-			first = err
+		if first == nil || fault.Is(first, fault.Corrupt) {
+			first = err // what a person can mend is told before what does not fit
 		}
 		others = append(others, name)
 	}
