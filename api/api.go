@@ -36,16 +36,30 @@ import (
 	"github.com/bartizan-vms/bartizan/wire/media"
 )
 
-// Config is what the face stands before. All but Console, Log, Clock, Health
-// and the ports is needed.
+// Config is what the face stands before. All but Persons to Devices, Console,
+// Log, Clock, Health and the ports is needed.
 type Config struct {
-	Auth     security.Authenticator
-	Access   security.Access
-	Trail    security.Trail
+	Auth   security.Authenticator
+	Access security.Access
+	Trail  security.Trail
+	// Rights is Access as data; nil for a node that edits none.
+	Rights   security.Rights
+	AuditLog security.TrailLog // the same trail as a signed log; nil for none
 	Cameras  vms.Cameras
 	Archive  vms.Archive
 	Playback vms.Playback
 	Live     vms.Live
+	// Persons, Passkeys, Company and Devices are how people prove who they are
+	// beside passwords; what is nil answers 501.
+	Persons  security.Persons
+	Passkeys security.Passkeys
+	Company  security.Company
+	Devices  security.Devices
+	// Guard stands before every request, Inspector before strangers' and
+	// exports, Keys manages the keys at rest; nil for none.
+	Guard     security.Intrusion
+	Inspector security.Inspector
+	Keys      security.KeyStore
 	// System tells of this node.
 	System func(ctx context.Context) (System, error)
 	// Health is nil while this node is well.
@@ -112,6 +126,7 @@ func build(c Config) (*server, error) {
 		c.Version = "dev"
 	}
 	plainErrors()
+	c.Access = scoped{c.Access}
 	s := &server{
 		Config: c, mux: http.NewServeMux(), strange: newLimiter(strangeRate, strangeBurst),
 		views: newViews(), sockets: newCounter(), whep: newSessions(),
@@ -137,10 +152,20 @@ func build(c Config) (*server, error) {
 	}
 	s.huma = humago.New(s.mux, conf)
 	s.sessionRoutes()
+	s.passkeyRoutes()
+	s.companyRoutes()
+	s.invitationRoutes()
+	s.personRoutes()
+	s.deviceRoutes()
 	s.cameraRoutes()
 	s.recordedRoutes()
 	s.liveRoutes()
 	s.systemRoutes()
+	s.peopleRoutes()
+	s.accessRoutes()
+	s.guardRoutes()
+	s.keyRoutes()
+	s.auditRoutes()
 	s.mux.HandleFunc("/api/", s.unknown)
 	s.mux.HandleFunc("/", s.console)
 	return s, nil

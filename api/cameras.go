@@ -212,11 +212,14 @@ func (s *server) cameraRoutes() {
 			if err != nil {
 				return nil, err
 			}
+			if err := s.freshSession(ctx, freshFor); err != nil {
+				return nil, err
+			}
 			c, err := s.Cameras.Get(ctx, id)
 			if err != nil {
 				return nil, err
 			}
-			return nil, s.changes(ctx, a, "cameras.remove", onCamera(id), toJSON(s.settings(c)), "", func() error { return s.Cameras.Remove(ctx, id) })
+			return nil, s.carries(ctx, a, "cameras.remove", onCamera(id), toJSON(s.settings(c)), "", func(ctx context.Context) error { return s.Cameras.Remove(ctx, id) })
 		})
 }
 
@@ -281,7 +284,7 @@ func (s *server) changeCamera(ctx context.Context, a *asker, name string, r Came
 			*u = &b
 		}
 	}
-	err = s.changes(ctx, a, "cameras.change", onCamera(id), toJSON(s.settings(before)), toJSON(told), func() error {
+	err = s.carries(ctx, a, "cameras.change", onCamera(id), toJSON(s.settings(before)), toJSON(told), func(ctx context.Context) error {
 		c, err := s.Cameras.Update(ctx, id, p)
 		if err != nil {
 			return err

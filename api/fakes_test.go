@@ -49,7 +49,9 @@ type world struct {
 	ended    bool
 	forbid   map[security.Action]bool
 	hidden   map[string]bool // cameras
-	deaf     bool            // the trail takes nothing
+	kept     map[int]keeping
+	next     int
+	deaf     bool // the trail takes nothing
 	trail    []security.Entry
 	cameras  map[vms.CameraID]vms.CameraStatus
 	added    []vms.NewCamera
@@ -79,7 +81,7 @@ func newWorld() *world {
 		v[i] = byte(i * 7 >> 3)
 	}
 	return &world{
-		done: make(chan struct{}), forbid: map[security.Action]bool{}, hidden: map[string]bool{},
+		done: make(chan struct{}), forbid: map[security.Action]bool{}, hidden: map[string]bool{}, kept: map[int]keeping{},
 		cameras: map[vms.CameraID]vms.CameraStatus{gateID: gate, yardID: yard}, changes: make(chan vms.CameraStatus, 4),
 		video: v, whepEnd: map[string]func(){}, watching: map[vms.StreamID]int{},
 	}
@@ -114,7 +116,11 @@ func (w *world) who(secret, want string, via security.Via, o security.Origin) (s
 	if secret != want || w.ended {
 		return security.Subject{}, nil, fault.New(fault.Unauthenticated, "your session has ended", "log in again")
 	}
-	return security.Subject{UserID: "u1", Name: "anna", Role: security.RoleAdministrator, Via: via, Session: "s-" + string(via), Remote: o.Remote, Device: o.Device}, w.done, nil
+	sub := security.Subject{UserID: "u1", Name: "anna", Role: security.RoleAdministrator, Via: via, Session: "s-" + string(via), Remote: o.Remote, Device: o.Device}
+	if via == security.ViaSession {
+		sub.Fresh = timebase.WallOf(noon.Add(-time.Minute))
+	}
+	return sub, w.done, nil
 }
 func (w *world) SetupPending() bool { return true }
 func (w *world) Setup(_ context.Context, n security.NewUser, _ security.Origin) (security.Welcome, error) {
@@ -169,6 +175,42 @@ func (w *world) May(_ context.Context, s security.Subject, a security.Action, r 
 	}
 	return "role", nil
 }
+func (w *world) Keep(_ security.Subject, _ security.Action, r security.Resource, lost func(error)) func() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.next
+	w.next++
+	w.kept[n] = keeping{r, lost}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.kept, n)
+	}
+}
+func (w *world) Changed() <-chan struct{} { return nil }
+
+// withdraw takes all rights on a camera.
+func (w *world) withdraw(camera string) {
+	w.mu.Lock()
+	w.hidden[camera] = true
+	var lost []func(error)
+	for n, k := range w.kept {
+		if k.on.ID == camera {
+			lost = append(lost, k.lost)
+			delete(w.kept, n)
+		}
+	}
+	w.mu.Unlock()
+	for _, f := range lost {
+		f(fault.New(fault.Forbidden, "you may not do this any more", ""))
+	}
+}
+
+type keeping struct {
+	on   security.Resource
+	lost func(error)
+}
+
 func (w *world) Record(_ context.Context, e security.Entry) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -209,6 +251,9 @@ func (w *world) Add(_ context.Context, n vms.NewCamera) (vms.CameraStatus, error
 }
 func (w *world) Update(ctx context.Context, id vms.CameraID, p vms.CameraPatch) (vms.CameraStatus, error) {
 	c, err := w.Get(ctx, id)
+	if err == nil {
+		err = w.carry(ctx)
+	}
 	if p.Name != nil {
 		c.Name = *p.Name
 	}
@@ -216,7 +261,23 @@ func (w *world) Update(ctx context.Context, id vms.CameraID, p vms.CameraPatch) 
 }
 func (w *world) Remove(ctx context.Context, id vms.CameraID) error {
 	_, err := w.Get(ctx, id)
+	if err == nil {
+		err = w.carry(ctx)
+	}
 	return err
+}
+
+// carry writes the entry a change brings along, as a database would.
+func (w *world) carry(ctx context.Context) error {
+	c := security.CarriedBy(ctx)
+	if c == nil {
+		return nil
+	}
+	if err := w.Record(ctx, c.Entry); err != nil {
+		return errTrail
+	}
+	c.Written()
+	return nil
 }
 func (w *world) Probe(_ context.Context, p vms.ProbeRequest) (vms.Probed, error) {
 	if p.Password != camPassword {
@@ -372,10 +433,14 @@ type site struct {
 	http *httptest.Server
 }
 
-func serve(t *testing.T) *site {
+func serve(t *testing.T, change ...func(*Config)) *site {
 	t.Helper()
 	w := newWorld()
-	s, err := build(w.config())
+	c := w.config()
+	for _, f := range change {
+		f(&c)
+	}
+	s, err := build(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -261,19 +261,24 @@ func (k *socket) open(ctx context.Context, o op) error {
 	if err := k.record(ctx, k.a, "live.open", on, "", toJSON(map[string]string{"by": "websocket", "quality": string(stream.Quality)})); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	w := &watch{cancel: cancel, done: make(chan struct{})}
+	all := ctx
+	ctx, cancel := context.WithCancelCause(all)
+	stop := k.Access.Keep(k.a.Subject, security.ActLive, on, cancel)
+	w := &watch{cancel: func() { cancel(nil) }, done: make(chan struct{})}
 	k.mu.Lock()
 	k.views[o.ID] = w
 	k.mu.Unlock()
 	k.wg.Go(func() {
 		defer close(w.done)
-		defer cancel()
+		defer cancel(nil)
 		err := k.Live.Watch(ctx, stream, vms.WatchOptions{Audio: o.Audio}, func(p vms.Piece) error { return k.piece(ctx, o.ID, p) })
+		stop()
 		k.mu.Lock()
 		delete(k.views, o.ID)
 		k.mu.Unlock()
-		if ctx.Err() == nil {
+		if lost := context.Cause(ctx); all.Err() == nil && fault.Is(lost, fault.Forbidden) {
+			k.fail(all, o.ID, lost)
+		} else if ctx.Err() == nil {
 			if err == nil {
 				err = fault.New(fault.Unavailable, "the stream has ended", "open it again")
 			}

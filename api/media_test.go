@@ -523,12 +523,16 @@ func TestMediaUsesItsSession(t *testing.T) {
 	for _, with := range [][]string{cookie, bearer} {
 		r := httptest.NewRequest("GET", "/api/v1/session", nil)
 		r.Header.Set(with[0], with[1])
-		a, err := s.recognise(r, origin(r))
+		o, err := s.origin(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		before := s.recognised.Load()
-		if a.again(t.Context()); s.recognised.Load() != before+1 {
+		a, err := s.recognise(r, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := s.world.recognised.Load()
+		if a.again(t.Context()); s.world.recognised.Load() != before+1 {
 			t.Errorf("%s: nobody was asked", with[0])
 		}
 	}

@@ -22,6 +22,12 @@ import (
 
 const (
 	cookieName = "__Host-bartizan"
+	// browserName holds what tells a browser again; it opens nothing.
+	browserName = "__Host-bartizan-device"
+	// companyName ties a company's log-in to the browser that began it.
+	companyName = "__Host-bartizan-company"
+	// codeHeader carries a code with an act of a token that needs one.
+	codeHeader = "Bartizan-Code"
 	maxBody    = 1 << 20
 	maxSDP     = 64 << 10
 
@@ -47,9 +53,14 @@ const (
 // asker is who a request is from.
 type asker struct {
 	security.Subject
-	done   <-chan struct{} // closes when the session ends
-	cookie bool
-	again  func(context.Context) // asks for the session once more
+	done    <-chan struct{} // closes when the session ends
+	cookie  bool
+	again   func(context.Context) // asks for the session once more
+	origin  security.Origin
+	site    security.Site
+	old     string // the session cookie a stranger brought, which a new one replaces
+	company string // the company cookie
+	code    string // the code header
 }
 
 // useEvery is how often long media says that its session is in use: without
@@ -112,11 +123,15 @@ func (s *server) handler() http.Handler {
 		}
 		if r.ContentLength > limit {
 			h.Set("Connection", "close")
+			s.sign(security.SignOversized, address(r).Remote)
 			s.problem(w, r, errBody)
 			return
 		}
 		if r.Body != nil {
 			r.Body = http.MaxBytesReader(w, r.Body, limit)
+		}
+		if !s.admitted(w, r) {
+			return
 		}
 		s.mux.ServeHTTP(w, r)
 	})
@@ -135,8 +150,47 @@ func (s *server) rescue(w http.ResponseWriter, r *http.Request, id string) {
 	s.problem(w, r, &Problem{Title: "Something went wrong inside", Detail: "The node's log knows more under the request id", Status: 500, Kind: fault.Internal.String()})
 }
 
-// origin is where a request comes from.
-func origin(r *http.Request) security.Origin {
+// origin is where a request comes from; an Unauthenticated fault when the
+// connection's device certificate is good no more.
+func (s *server) origin(r *http.Request) (security.Origin, error) {
+	o := address(r)
+	if c, err := r.Cookie(browserName); err == nil && len(c.Value) <= 64 {
+		o.Browser = security.Secret(c.Value)
+	}
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || s.Devices == nil {
+		return o, nil
+	}
+	// Asked for each request: a connection outlives its certificate's end.
+	d, err := s.Devices.Known(r.TLS.PeerCertificates[0].Raw)
+	if err != nil {
+		return o, err
+	}
+	o.Machine, o.MachineName = d.ID, d.Name
+	return o, nil
+}
+
+// siteOf is the page a request comes from, by the name its sender used.
+func siteOf(r *http.Request) security.Site {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	scheme := "https://"
+	if r.TLS == nil {
+		scheme = "http://"
+	}
+	return security.Site{Host: strings.ToLower(host), Origin: scheme + strings.ToLower(r.Host)}
+}
+
+// cookieOf is a cookie's value, "" for none or one too long to be ours.
+func cookieOf(r *http.Request, name string) string {
+	if c, err := r.Cookie(name); err == nil && len(c.Value) <= 512 {
+		return c.Value
+	}
+	return ""
+}
+
+func address(r *http.Request) security.Origin {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
@@ -152,10 +206,19 @@ func origin(r *http.Request) security.Origin {
 // request that could change something, or that opens live media, must come
 // from our own pages.
 func (s *server) authenticate(r *http.Request) (*asker, error) {
-	o := origin(r)
+	o, err := s.origin(r)
+	if err != nil {
+		return nil, err
+	}
 	a, err := s.recognise(r, o)
+	if err == nil {
+		err = s.recognised(r, a)
+	}
 	if err == nil || !fault.Is(err, fault.Unauthenticated) {
 		return a, err
+	}
+	if r.Header.Get("Authorization") != "" {
+		s.sign(security.SignToken, o.Remote)
 	}
 	if !s.strange.allow(o.Remote) {
 		return nil, errStrange
@@ -183,7 +246,7 @@ func (s *server) recognise(r *http.Request, o security.Origin) (*asker, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &asker{Subject: sub, done: done, again: func(ctx context.Context) { _, _, _ = s.Auth.Token(ctx, strings.TrimSpace(token), o) }}, nil
+		return &asker{Subject: sub, done: done, again: func(ctx context.Context) { _, _, _ = s.Auth.Token(ctx, strings.TrimSpace(token), o) }, origin: o, site: siteOf(r), code: clip(r.Header.Get(codeHeader), 64)}, nil
 	}
 	c, err := r.Cookie(cookieName)
 	if err != nil || c.Value == "" || len(c.Value) > 512 {
@@ -196,7 +259,7 @@ func (s *server) recognise(r *http.Request, o security.Origin) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &asker{Subject: sub, done: done, cookie: true, again: func(ctx context.Context) { _, _, _ = s.Auth.Session(ctx, c.Value, o) }}, nil
+	return &asker{Subject: sub, done: done, cookie: true, again: func(ctx context.Context) { _, _, _ = s.Auth.Session(ctx, c.Value, o) }, origin: o, site: siteOf(r)}, nil
 }
 
 // unsafe reports whether a request may change something or opens a WebSocket,

@@ -33,7 +33,10 @@ const viewEvery = 10 * time.Minute
 // it asks Access and puts refusals in the trail, and views (once in
 // viewEvery). What cannot be written is refused.
 func (s *server) permit(ctx context.Context, a *asker, act security.Action, res security.Resource, m mode) error {
-	rule, err := s.Access.May(ctx, a.Subject, act, res)
+	rule, err := "", whole(a, act)
+	if err == nil {
+		rule, err = s.Access.May(ctx, a.Subject, act, res)
+	}
 	e := s.entry(a, string(act), res)
 	e.Rule = rule
 	if err != nil {
@@ -51,6 +54,19 @@ func (s *server) permit(ctx context.Context, a *asker, act security.Action, res 
 		return err
 	}
 	return nil
+}
+
+// during is ctx for as long as the session lives and the right stands: whatever
+// lasts runs under it, and ends within moments of losing either.
+func (s *server) during(ctx context.Context, a *asker, act security.Action, on security.Resource) (context.Context, context.CancelFunc) {
+	ctx, end := until(ctx, a.done)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := s.Access.Keep(a.Subject, act, on, cancel)
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		end()
+	}
 }
 
 // record puts what is about to be done in the trail.
@@ -92,8 +108,11 @@ func guarded[I, O any](s *server, op huma.Operation, act security.Action, m mode
 	op.Middlewares = append(op.Middlewares, func(c huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(c)
 		a, err := s.authenticate(r)
-		if err == nil {
+		if err == nil && !(a.Held && atHeld[op.OperationID]) {
 			err = s.permit(r.Context(), a, act, resource(r, act), m)
+		}
+		if err == nil && exports(r.URL.Path) {
+			err = s.inspect(r)
 		}
 		if err != nil {
 			s.problem(w, r, problemOf(err))
@@ -114,19 +133,22 @@ func open[I, O any](s *server, op huma.Operation, h func(context.Context, securi
 	op.Errors = []int{400, 401, 403, 429, 503}
 	op.Middlewares = append(op.Middlewares, func(c huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(c)
-		o := origin(r)
+		o, err := s.origin(r)
 		switch {
+		case err != nil:
+			s.problem(w, r, problemOf(err))
 		case !s.strange.allow(o.Remote):
 			s.problem(w, r, problemOf(errStrange))
 		case unsafe(r) && !sameOrigin(r, true):
 			s.problem(w, r, problemOf(errOrigin))
+		case s.stopped(w, r):
 		default:
-			next(huma.WithValue(c, keyAsker, &asker{Subject: security.Subject{Remote: o.Remote, Device: o.Device}}))
+			next(huma.WithValue(c, keyAsker, &asker{Subject: security.Subject{Remote: o.Remote, Device: o.Device, Machine: o.Machine}, origin: o, site: siteOf(r),
+				old: cookieOf(r, cookieName), company: cookieOf(r, companyName)}))
 		}
 	})
 	huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
-		a := askerOf(ctx)
-		out, err := h(ctx, security.Origin{Remote: a.Remote, Device: a.Device}, in)
+		out, err := h(ctx, askerOf(ctx).origin, in)
 		return out, s.outcome(ctx, op, err)
 	})
 }
@@ -144,8 +166,23 @@ func (s *server) outcome(ctx context.Context, op huma.Operation, err error) erro
 
 // resource is what a route acts on.
 func resource(r *http.Request, act security.Action) security.Resource {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/")
+	switch {
+	case kind == "access" && act == security.ActPeople, kind == "access" && act == security.ActApprove, kind == "roles", kind == "groups", kind == "grants":
+		if act != security.ActPeopleView {
+			return security.Resource{Kind: "rights"} // on what exactly security.Rights checks
+		}
+		return security.Resource{Kind: "system"}
+	case kind == "access" && act == security.ActSelf:
+		return security.Resource{Kind: "self"}
+	case kind == "access":
+		return security.Resource{Kind: "system"}
+	case kind == "people" && strings.HasSuffix(r.URL.Path, "/role"):
+		return security.Resource{Kind: "rights"}
+	case act == security.ActConfigure && r.PathValue("id") == "":
+		return security.Resource{Kind: "system"} // a new camera is in no group yet
+	}
 	if id := r.PathValue("id"); id != "" {
-		kind, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/")
 		return security.Resource{Kind: strings.TrimSuffix(kind, "s"), ID: clip(id, 64)}
 	}
 	switch act {

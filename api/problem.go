@@ -24,6 +24,7 @@ type Problem struct {
 	Errors    []ProblemError `json:"errors,omitempty"`
 
 	cause error
+	wait  time.Duration // until it may be tried again; 0: the usual
 }
 
 // ProblemError is one field that was wrong.
@@ -47,10 +48,13 @@ func (p *Problem) GetHeaders() http.Header {
 	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
 		wait := 5 * time.Second
 		var told interface{ RetryAfter() time.Duration }
-		if errors.As(p.cause, &told) {
+		if p.wait > 0 {
+			wait = p.wait
+		} else if errors.As(p.cause, &told) {
 			wait = told.RetryAfter()
 		}
-		h.Set("Retry-After", strconv.FormatInt(int64(max(wait+time.Second-1, time.Second)/time.Second), 10))
+		after := int(max(wait+time.Second-1, time.Second) / time.Second)
+		h.Set("Retry-After", strconv.Itoa(after))
 	}
 	return h
 }

@@ -141,7 +141,7 @@ func (s *server) video(ctx context.Context, a *asker, q *videoQuery) (_ *huma.St
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := until(ctx, a.done)
+	ctx, cancel := s.during(ctx, a, security.ActPlayback, onCamera(id.Camera))
 	defer func() {
 		if err != nil {
 			cancel()

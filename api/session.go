@@ -15,9 +15,16 @@ import (
 	"github.com/bartizan-vms/bartizan/security"
 )
 
-var actions = []security.Action{
-	security.ActLive, security.ActPlayback, security.ActExport, security.ActCameras, security.ActConfigure,
-	security.ActSystem, security.ActAudit, security.ActPeople, security.ActSelf,
+// actions are those a session lists: on any camera at all, or on the node.
+var actions = []struct {
+	act  security.Action
+	kind string
+}{
+	{security.ActLive, "camera"}, {security.ActPlayback, "camera"}, {security.ActExport, "camera"}, {security.ActPTZ, "camera"}, {security.ActTalk, "camera"},
+	{security.ActUnmask, "camera"}, {security.ActAlarms, "camera"}, {security.ActCameras, "camera"}, {security.ActConfigure, "camera"}, {security.ActApprove, "camera"},
+	{security.ActPeople, "camera"}, {security.ActPeopleView, "system"}, {security.ActAudit, "audit"}, {security.ActSystem, "system"}, {security.ActSystemConfigure, "system"},
+	{security.ActNetworkView, "system"}, {security.ActNetworkChange, "system"}, {security.ActNetworkOrder, "system"},
+	{security.ActPlatformView, "system"}, {security.ActPlatformChange, "system"}, {security.ActPlatformRun, "system"}, {security.ActSelf, "self"},
 }
 
 // SetupState tells whether the first administrator is still missing.
@@ -54,6 +61,11 @@ type Session struct {
 	Via     string     `json:"via" doc:"session or token."`
 	Expires *time.Time `json:"expires,omitempty"`
 	Actions []string   `json:"actions" nullable:"false" doc:"What one may do in general: live, playback ..."`
+	ID      string     `json:"id" doc:"Of the person."`
+	Fresh   *time.Time `json:"fresh,omitempty" doc:"When a second factor was last shown."`
+	Single  bool       `json:"single,omitempty" doc:"One factor only was shown: one may look, and change nothing."`
+	Held    bool       `json:"held,omitempty" doc:"This device waits for approval; ask again."`
+	Device  string     `json:"device,omitempty" doc:"Id of the device whose certificate was shown."`
 }
 
 // SessionList lists one's sessions.
@@ -70,12 +82,16 @@ type SessionItem struct {
 	Remote  string     `json:"remote"`
 	Device  string     `json:"device"`
 	Current bool       `json:"current"`
+	Held    bool       `json:"held,omitempty" doc:"Waits for approval of its device."`
 }
 
 // TokenRequest asks for a token.
 type TokenRequest struct {
 	Name string `json:"name" minLength:"1" maxLength:"100"`
 	Days int    `json:"days" minimum:"1" maximum:"400" default:"90" required:"false"`
+	// The scope: what is absent narrows nothing.
+	Actions []string `json:"actions,omitempty" maxItems:"100" doc:"The token may only these; absent: all its owner may."`
+	Cameras []string `json:"cameras,omitempty" maxItems:"1000" doc:"On these cameras only, by id; absent: on all."`
 }
 
 // Token is one of one's tokens.
@@ -85,6 +101,8 @@ type Token struct {
 	Created *time.Time `json:"created"`
 	Expires *time.Time `json:"expires"`
 	Seen    *time.Time `json:"seen,omitempty"`
+	Actions []string   `json:"actions,omitempty"`
+	Cameras []string   `json:"cameras,omitempty"`
 	Token   string     `json:"token,omitempty" doc:"The secret; only in the answer that made it."`
 }
 
@@ -105,11 +123,6 @@ type StreamSecret struct {
 type nothing struct{}
 
 type body[T any] struct{ Body T }
-
-type cookied[T any] struct {
-	SetCookie http.Cookie `header:"Set-Cookie"`
-	Body      T
-}
 
 // WithID is a path that names a thing.
 type WithID struct {
@@ -150,23 +163,13 @@ func (s *server) sessionRoutes() {
 			return &body[SetupAnswer]{SetupAnswer{w.User, w.TOTPURI, w.Recovery, w.APIToken}}, nil
 		})
 	open(s, huma.Operation{Method: "POST", Path: "/api/v1/session", OperationID: "login", Summary: "Log in", DefaultStatus: 201, Tags: []string{"session"}},
-		func(ctx context.Context, o security.Origin, in *body[LoginRequest]) (*cookied[Session], error) {
-			sub, cookie, err := s.Auth.Login(ctx, security.Login{Name: in.Body.User, Password: in.Body.Password, Code: in.Body.Code}, o)
+		func(ctx context.Context, o security.Origin, in *body[LoginRequest]) (*cookies[Session], error) {
+			sub, cookie, err := s.Auth.Login(ctx, security.Login{Name: in.Body.User, Password: in.Body.Password, Code: in.Body.Code}, withBrowser(ctx))
 			if err != nil {
 				s.refusedLogin(ctx, o, in.Body.User, err)
 				return nil, err
 			}
-			a := &asker{Subject: sub, cookie: true}
-			if err := s.record(ctx, a, "session.begin", security.Resource{Kind: "session", ID: a.Session}, "", ""); err != nil {
-				_ = s.Auth.Logout(context.WithoutCancel(ctx), sub)
-				return nil, err
-			}
-			out := s.session(ctx, a)
-			c := http.Cookie{Name: cookieName, Value: cookie, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode}
-			if out.Expires != nil {
-				c.MaxAge = max(int(out.Expires.Sub(s.Clock.Now().Time())/time.Second), 1)
-			}
-			return &cookied[Session]{SetCookie: c, Body: out}, nil
+			return s.begun(ctx, sub, cookie, "password")
 		})
 	guarded(s, huma.Operation{Method: "GET", Path: "/api/v1/session", OperationID: "get-session", Summary: "Who one is and what one may do", Tags: []string{"session"}}, security.ActSelf, view,
 		func(ctx context.Context, a *asker, _ *nothing) (*body[Session], error) {
@@ -192,7 +195,7 @@ func (s *server) sessionRoutes() {
 			}
 			out := SessionList{Sessions: []SessionItem{}}
 			for _, x := range l {
-				out.Sessions = append(out.Sessions, SessionItem{x.ID, when(x.Created), when(x.Seen), when(x.Expires), x.Remote, x.Device, x.Current})
+				out.Sessions = append(out.Sessions, sessionItem(x))
 			}
 			return &body[SessionList]{out}, nil
 		})
@@ -208,7 +211,7 @@ func (s *server) sessionRoutes() {
 			}
 			out := TokenList{Tokens: []Token{}}
 			for _, x := range l {
-				out.Tokens = append(out.Tokens, Token{ID: x.ID, Name: x.Name, Created: when(x.Created), Expires: when(x.Expires), Seen: when(x.Seen)})
+				out.Tokens = append(out.Tokens, tokenItem(x))
 			}
 			return &body[TokenList]{out}, nil
 		})
@@ -217,9 +220,14 @@ func (s *server) sessionRoutes() {
 			if in.Body.Days == 0 {
 				in.Body.Days = 90
 			}
+			if err := s.freshSession(ctx, freshFor); err != nil {
+				return nil, err
+			}
 			err = s.changes(ctx, a, "token.new", security.Resource{Kind: "token"}, "", toJSON(in.Body), func() error {
-				x, secret, err := s.Auth.NewToken(ctx, a.Subject, in.Body.Name, time.Duration(in.Body.Days)*day)
-				out = &body[Token]{Token{ID: x.ID, Name: x.Name, Created: when(x.Created), Expires: when(x.Expires), Token: secret.Reveal()}}
+				x, secret, err := s.newToken(ctx, a, in.Body)
+				t := tokenItem(x)
+				t.Token = secret.Reveal()
+				out = &body[Token]{t}
 				return err
 			})
 			return out, err
@@ -232,6 +240,9 @@ func (s *server) sessionRoutes() {
 		func(ctx context.Context, a *asker, in *struct {
 			Host string `header:"Host" hidden:"true"`
 		}) (out *body[StreamSecret], err error) {
+			if err := s.freshSession(ctx, freshFor); err != nil {
+				return nil, err
+			}
 			err = s.changes(ctx, a, "stream-secret.new", security.Resource{Kind: "self"}, "", "", func() error {
 				secret, err := s.Auth.NewStreamSecret(ctx, a.Subject)
 				out = &body[StreamSecret]{StreamSecret{User: a.Name, Secret: secret.Reveal(), PortRTSPS: s.PortRTSPS, PortRTSP: s.PortRTSP, Example: s.example(in.Host, a.Name)}}
@@ -239,6 +250,46 @@ func (s *server) sessionRoutes() {
 			})
 			return out, err
 		})
+}
+
+// newToken makes a token, narrowed where r says so. What a scope names must
+// mean something: a word nobody knows would be a token for nothing.
+func (s *server) newToken(ctx context.Context, a *asker, r TokenRequest) (security.TokenInfo, security.Secret, error) {
+	life := time.Duration(r.Days) * day
+	if len(r.Actions) == 0 && len(r.Cameras) == 0 {
+		return s.Auth.NewToken(ctx, a.Subject, r.Name, life)
+	}
+	if s.Persons == nil {
+		return security.TokenInfo{}, "", errHere
+	}
+	sc := &security.Scope{Cameras: r.Cameras}
+	for _, n := range r.Actions {
+		if len(n) > 64 || n == "" {
+			return security.TokenInfo{}, "", fault.New(fault.Invalid, "an action of the token's scope has no proper name", "name actions as /api/v1/session lists them")
+		}
+		sc.Actions = append(sc.Actions, security.Action(n))
+	}
+	for _, id := range r.Cameras {
+		if _, err := cameraID(id); err != nil {
+			return security.TokenInfo{}, "", err
+		}
+	}
+	return s.Persons.NewScopedToken(ctx, a.Subject, r.Name, life, sc)
+}
+
+func tokenItem(x security.TokenInfo) Token {
+	t := Token{ID: x.ID, Name: x.Name, Created: when(x.Created), Expires: when(x.Expires), Seen: when(x.Seen)}
+	if x.Scope != nil {
+		t.Cameras = x.Scope.Cameras
+		for _, a := range x.Scope.Actions {
+			t.Actions = append(t.Actions, string(a))
+		}
+	}
+	return t
+}
+
+func sessionItem(x security.SessionInfo) SessionItem {
+	return SessionItem{x.ID, when(x.Created), when(x.Seen), when(x.Expires), x.Remote, x.Device, x.Current, x.Held}
 }
 
 // example is an address for an RTSP viewer, without the secret.
@@ -264,6 +315,9 @@ func stranger(o security.Origin, typed string) *asker {
 // refusedLogin puts a log-in that failed in the trail, and of those that were
 // not even tried, because there were too many, one in viewEvery.
 func (s *server) refusedLogin(ctx context.Context, o security.Origin, typed string, cause error) {
+	if fault.Is(cause, fault.Unauthenticated) {
+		s.sign(security.SignLogin, o.Remote)
+	}
 	e := s.entry(stranger(o, typed), "session.begin", security.Resource{Kind: "session"})
 	e.Outcome, e.Detail = security.Refused, fault.Message(cause)
 	if fault.Is(cause, fault.Exhausted) && !s.views.first(viewKey{session: "@" + o.Remote, action: "session.begin"}, e.At) {
@@ -276,10 +330,13 @@ func (s *server) refusedLogin(ctx context.Context, o security.Origin, typed stri
 
 // session describes who asks.
 func (s *server) session(ctx context.Context, a *asker) Session {
-	out := Session{User: a.Name, Role: string(a.Role), Via: string(a.Via), Actions: []string{}}
-	for _, act := range actions {
-		if _, err := s.Access.May(ctx, a.Subject, act, security.Resource{Kind: "system"}); err == nil {
-			out.Actions = append(out.Actions, string(act))
+	out := Session{User: a.Name, Role: string(a.Role), Via: string(a.Via), Actions: []string{}, ID: a.UserID, Fresh: when(a.Fresh), Single: a.Single, Held: a.Held, Device: a.Machine}
+	for _, x := range actions {
+		if whole(a, x.act) != nil {
+			continue
+		}
+		if _, err := s.Access.May(ctx, a.Subject, x.act, security.Resource{Kind: x.kind}); err == nil {
+			out.Actions = append(out.Actions, string(x.act))
 		}
 	}
 	var expires timebase.Wall

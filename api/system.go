@@ -106,6 +106,8 @@ type auditQuery struct {
 	User   string `query:"user" maxLength:"64"`
 	Camera string `query:"camera" maxLength:"64"`
 	Action string `query:"action" maxLength:"64"`
+	From   string `query:"from" doc:"RFC 3339."`
+	To     string `query:"to" doc:"RFC 3339; entries before it."`
 }
 
 func (s *server) systemRoutes() {
@@ -129,7 +131,11 @@ func (s *server) systemRoutes() {
 		})
 	guarded(s, huma.Operation{Method: "GET", Path: "/api/v1/audit", OperationID: "list-audit", Summary: "The audit trail, newest first", Tags: []string{"system"}}, security.ActAudit, view,
 		func(ctx context.Context, _ *asker, q *auditQuery) (*body[AuditList], error) {
-			l, err := s.Trail.Entries(ctx, security.TrailQuery{Before: q.Before, Limit: q.Limit, User: q.User, Camera: q.Camera, Action: q.Action})
+			from, to, err := bounds(q.From, q.To)
+			if err != nil {
+				return nil, err
+			}
+			l, err := s.Trail.Entries(ctx, security.TrailQuery{Before: q.Before, Limit: q.Limit, User: q.User, Camera: q.Camera, Action: q.Action, From: from, To: to})
 			if err != nil {
 				return nil, err
 			}
@@ -164,7 +170,7 @@ func (s *server) document() ([]byte, error) {
 		return nil, err
 	}
 	var out bytes.Buffer
-	if err := json.Indent(&out, b, "", "  "); err != nil {
+	if err := json.Indent(&out, plainPaths(b), "", "  "); err != nil {
 		return nil, err
 	}
 	out.WriteByte('\n')

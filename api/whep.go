@@ -93,17 +93,21 @@ func (s *server) openWHEP(ctx context.Context, a *asker, in *whepOffer) (*whepAn
 		s.whep.count.give(a.Session)
 		return nil, err
 	}
+	lasts, cancel := context.WithCancelCause(lasting{context.WithoutCancel(ctx), a.done})
+	stop := s.Access.Keep(a.Subject, security.ActLive, on, cancel)
 	var name string
 	var mu sync.Mutex // guards name against an end that comes before WHEP returns
-	stop := a.use()
+	unused := a.use()
 	mu.Lock()
-	session, answer, err := s.Live.WHEP(lasting{context.WithoutCancel(ctx), a.done}, id, string(in.RawBody), func() {
+	session, answer, err := s.Live.WHEP(lasts, id, string(in.RawBody), func() {
 		mu.Lock() // the session's own goroutine waits until its name is known
 		session := name
 		mu.Unlock()
+		stop()
+		cancel(nil)
 		s.whep.drop(session)
 		s.whep.count.give(a.Session)
-		stop()
+		unused()
 		s.closed(a, on, "whep")
 	})
 	if err == nil {
@@ -113,6 +117,8 @@ func (s *server) openWHEP(ctx context.Context, a *asker, in *whepOffer) (*whepAn
 	mu.Unlock()
 	if err != nil {
 		stop()
+		unused()
+		cancel(nil)
 		s.whep.count.give(a.Session)
 		s.failed(ctx, a, "live.open", on, err)
 		return nil, err

@@ -16,6 +16,7 @@ need chromium chromium fonts-dejavu-core
 need gst-launch-1.0 gstreamer1.0-tools
 need cvlc vlc-bin vlc-plugin-base
 need git git
+need softhsm2-util softhsm2
 need curl curl ca-certificates
 arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-linux-gnu")
 need "/usr/lib/$arch/girepository-1.0/GstRtspServer-1.0.typelib" gir1.2-gst-rtsp-server-1.0 python3-gi
@@ -24,6 +25,8 @@ need "/usr/lib/$arch/gstreamer-1.0/libgstvideoparsersbad.so" gstreamer1.0-plugin
 need "/usr/lib/$arch/gstreamer-1.0/libgstrtp.so" gstreamer1.0-plugins-good
 need "/usr/lib/$arch/gstreamer-1.0/libgstlibav.so" gstreamer1.0-libav
 need /usr/lib/python3/dist-packages/gi python3-gi
+need /usr/sbin/rsyslogd rsyslog
+need "/usr/lib/$arch/rsyslog/lmnsd_gtls.so" rsyslog-gnutls
 [ -z "$want" ] && exit 0
 echo "installing test peers:$want"
 sudo=""

@@ -47,7 +47,7 @@ func Check(ctx context.Context, data string, deep bool) (c Checked, err error) {
 	}
 	open = append(open, db)
 	clock := timebase.System()
-	keys, err := confidentiality.New(ctx, data, db, clock, false)
+	keys, err := openKeys(ctx, data, db, clock, KeysConfig{}.Keep(os.Stdin), false)
 	if err != nil {
 		return c, err
 	}

@@ -26,22 +26,28 @@ var DefaultConfig []byte
 
 // Config is everything that can be set. config.yaml says what each key means.
 type Config struct {
-	Data    string        `yaml:"data"`
-	Listen  string        `yaml:"listen"`
-	Names   []string      `yaml:"names"`
-	TLS     TLSConfig     `yaml:"tls"`
-	Demo    bool          `yaml:"demo"`
-	Cameras CameraConfig  `yaml:"cameras"`
-	Storage StorageConfig `yaml:"storage"`
-	RTSP    RTSPConfig    `yaml:"rtsp"`
-	WebRTC  WebRTCConfig  `yaml:"webrtc"`
-	Log     LogConfig     `yaml:"log"`
+	Data      string          `yaml:"data"`
+	Listen    string          `yaml:"listen"`
+	Names     []string        `yaml:"names"`
+	TLS       TLSConfig       `yaml:"tls"`
+	People    PeopleConfig    `yaml:"people"`
+	OIDC      OIDCConfig      `yaml:"oidc"`
+	Demo      bool            `yaml:"demo"`
+	Cameras   CameraConfig    `yaml:"cameras"`
+	Storage   StorageConfig   `yaml:"storage"`
+	RTSP      RTSPConfig      `yaml:"rtsp"`
+	WebRTC    WebRTCConfig    `yaml:"webrtc"`
+	Audit     AuditConfig     `yaml:"audit"`
+	Keys      KeysConfig      `yaml:"keys"`
+	Intrusion IntrusionConfig `yaml:"intrusion"`
+	Log       LogConfig       `yaml:"log"`
 }
 
 // TLSConfig is the operator's own certificate.
 type TLSConfig struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
+	Clients     string `yaml:"clients"`
 }
 
 // CameraConfig is what new cameras begin with.
@@ -126,7 +132,7 @@ func Parse(b []byte, name string) (Config, error) {
 		lines := make([]string, len(wrong.Errors))
 		for i, l := range wrong.Errors {
 			l = strings.ReplaceAll(l, "not found in type node.", "is not a key of ")
-			for _, part := range []string{"Config", "CameraConfig", "StorageConfig", "RTSPConfig", "WebRTCConfig", "TLSConfig", "LogConfig"} {
+			for _, part := range []string{"Config", "CameraConfig", "StorageConfig", "RTSPConfig", "WebRTCConfig", "TLSConfig", "AuditConfig", "SyslogConfig", "KeysConfig", "PKCS11Config", "IntrusionConfig", "LogConfig", "PeopleConfig", "OIDCConfig", "OIDCRole"} {
 				l = strings.TrimSuffix(l, " of "+part)
 			}
 			l = strings.ReplaceAll(l, "field ", "")
@@ -149,7 +155,18 @@ func (c Config) Check() error {
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
 		bad("tls: certificate and key go together; one is missing")
 	}
-	for _, f := range []struct{ key, path string }{{"tls.certificate", c.TLS.Certificate}, {"tls.key", c.TLS.Key}} {
+	if k := c.TLS.Clients; k != "off" && k != "ask" && k != "require" {
+		bad("tls.clients: %q is none of off, ask, require", k)
+	}
+	if c.OIDC.Issuer != "" {
+		if c.OIDC.ClientID == "" {
+			bad("oidc.client_id: is missing")
+		}
+		if c.OIDC.Create != "invited" && c.OIDC.Create != "matching" {
+			bad("oidc.create: %q is neither invited nor matching", c.OIDC.Create)
+		}
+	}
+	for _, f := range []struct{ key, path string }{{"tls.certificate", c.TLS.Certificate}, {"tls.key", c.TLS.Key}, {"oidc.client_secret_file", c.OIDC.SecretFile}, {"oidc.ca_file", c.OIDC.CAFile}} {
 		if f.path != "" {
 			if _, err := os.Stat(f.path); err != nil {
 				bad("%s: the file cannot be found: %s", f.key, f.path)
@@ -182,6 +199,8 @@ func (c Config) Check() error {
 	if c.Storage.MaxBytes < 0 {
 		bad("storage.max_bytes: %d is below 0", c.Storage.MaxBytes)
 	}
+	c.Audit.check(bad)
+	c.Keys.check(bad)
 	switch c.Log.Level {
 	case "debug", "info", "warn", "error":
 	default:

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,10 +20,11 @@ import (
 	"github.com/bartizan-vms/bartizan/engine/disk"
 	"github.com/bartizan-vms/bartizan/engine/ffmpeg"
 	"github.com/bartizan-vms/bartizan/engine/sqlite"
+	"github.com/bartizan-vms/bartizan/security"
 	"github.com/bartizan-vms/bartizan/security/access"
-	"github.com/bartizan-vms/bartizan/security/audit"
 	"github.com/bartizan-vms/bartizan/security/authentication"
 	"github.com/bartizan-vms/bartizan/security/confidentiality"
+	"github.com/bartizan-vms/bartizan/security/intrusion"
 	"github.com/bartizan-vms/bartizan/vms"
 	"github.com/bartizan-vms/bartizan/vms/camera"
 	"github.com/bartizan-vms/bartizan/vms/live"
@@ -72,14 +74,21 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 		return nil, err
 	}
 	h.closers = append(h.closers, db)
-	keys, err := confidentiality.New(ctx, n.cfg.Data, db, n.clock, true)
+	keys, err := openKeys(ctx, n.cfg.Data, db, n.clock, n.cfg.Keys.Keep(os.Stdin), true)
 	if err != nil {
 		return nil, err
 	}
 
 	// Security.
-	trail := audit.New(db.Trail(), keys, n.clock)
-	if h.people, err = authentication.New(ctx, db.People(), keys, n.clock); err != nil {
+	trail, err := n.trail(ctx, h, db, keys)
+	if err != nil {
+		return nil, err
+	}
+	guard, err := intrusion.New(ctx, intrusion.Config{
+		Store: db.Intrusion(), Trail: trail, Clock: n.clock, Loopback: n.cfg.Intrusion.Loopback,
+		Tell: func(what string) { n.log.Info(what, "where", "intrusion") },
+	})
+	if err != nil {
 		return nil, err
 	}
 	if h.authority, err = authentication.NewAuthority(authentication.AuthorityConfig{
@@ -88,7 +97,34 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	policy := access.New()
+	options := []authentication.Option{authentication.Hosts(h.authority.Vouches)}
+	if n.cfg.People.ApproveDevices {
+		options = append(options, authentication.ApproveDevices())
+	}
+	if h.people, err = authentication.New(ctx, db.People(), keys, n.clock, options...); err != nil {
+		return nil, err
+	}
+	machines, err := authentication.NewDevices(ctx, db.People(), h.people, h.authority, n.clock)
+	if err != nil {
+		return nil, err
+	}
+	company, err := n.company(h.people)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := access.New(ctx, access.Config{Store: db.Rights(), People: h.people, Trail: trail, Clock: n.clock})
+	if err != nil {
+		return nil, err
+	}
+	// Allow and deny lists come first at each door, then bans.
+	listed := func(iface string, l net.Listener) net.Listener {
+		if l == nil {
+			return nil
+		}
+		return policy.Listener(iface, l)
+	}
+	d.https = n.gate(listed("https", d.https), guard, true)
+	d.rtsps, d.rtsp = n.gate(listed("rtsp", d.rtsps), guard, false), n.gate(listed("rtsp", d.rtsp), guard, false)
 
 	// Video.
 	hub := stream.New()
@@ -124,7 +160,7 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 		n.log.Info("no ffmpeg on this machine: stills are given as MP4 only", "where", "ffmpeg")
 	}
 	player := playback.New(archive, decoder)
-	rtc, err := n.webRTC(d.webrtc)
+	rtc, err := n.webRTC(d.webrtc, guard)
 	if err != nil {
 		return nil, err
 	}
@@ -132,15 +168,17 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 
 	// Faces.
 	pulled, err := viewers.New(viewers.Config{
-		Auth: h.people, Access: policy, Trail: trail, Streams: hub, Archive: archive, Clock: n.clock,
+		Auth: h.people, Access: policy, Trail: trail, Streams: hub, Archive: archive, Clock: n.clock, Guard: guard,
 		Log: func(remote, event string) { n.log.Debug(event, "where", "rtsp", "remote", remote) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	handler, err := api.New(api.Config{
-		Auth: h.people, Access: policy, Trail: trail, Cameras: cameras, Archive: archive, Playback: player, Live: watching,
+		Auth: h.people, Access: policy, Rights: policy, Trail: trail, AuditLog: trail, Cameras: cameras, Archive: archive, Playback: player, Live: watching,
 		System: n.system(cameras, db.Cameras(), archive, decoder != nil), Health: n.health, MIME: fmp4.MIME,
+		Persons: h.people, Passkeys: h.people, Company: company, Devices: machines,
+		Guard: guard, Inspector: n.inspector(), Keys: keys,
 		Console: console.Handler(), Log: n.log, Clock: n.clock, Version: n.version,
 		PortRTSPS: port(d.rtsps), PortRTSP: port(d.rtsp),
 	})
@@ -150,14 +188,17 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 
 	// Those that take from others start after them; all end together, and each
 	// hands on what it holds before it returns.
+	h.group.Add("intrusion", guard)
+	h.group.Add("doors", service.Func(func(ctx context.Context) error { return n.enforce(ctx, guard, d.https) }))
 	h.group.Add("storage", store)
 	h.group.Add("authority", h.authority)
 	h.group.Add("people", h.people)
+	h.group.Add("rights", policy)
 	h.group.Add("recording", recorder)
 	h.group.Add("live", watching)
 	h.group.Add("cameras", cameras)
 	h.group.Add("viewers", service.Func(func(ctx context.Context) error { return pulled.Run(ctx, d.viewers(h.authority)...) }))
-	h.group.Add("console", n.serveHTTPS(d.https, h.authority.TLS(), handler))
+	h.group.Add("console", n.serveHTTPS(d.https, n.clients(h.authority.TLS(), machines), handler, guard))
 	h.group.Add("demo", n.demo(cameras))
 	return h, nil
 }
@@ -178,11 +219,11 @@ func (n *Node) keep(ctx context.Context, cameras vms.Cameras, db *sqlite.Cameras
 	return n.cfg.Cameras.Keep()
 }
 
-func (n *Node) webRTC(listen string) (*webrtc.Server, error) {
+func (n *Node) webRTC(listen string, guard security.Guard) (*webrtc.Server, error) {
 	if listen == "" {
 		return nil, nil
 	}
-	c := webrtc.Config{Listen: listen, AnyPort: n.cfg.WebRTC.Listen == "auto"}
+	c := webrtc.Config{Listen: listen, AnyPort: n.cfg.WebRTC.Listen == "auto", Admit: guard.Admit}
 	for _, a := range n.cfg.WebRTC.Addresses {
 		ip, err := netip.ParseAddr(a)
 		if err != nil {

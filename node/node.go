@@ -27,6 +27,7 @@ import (
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/service"
 	"github.com/bartizan-vms/bartizan/base/timebase"
+	"github.com/bartizan-vms/bartizan/security"
 	"github.com/bartizan-vms/bartizan/security/authentication"
 )
 
@@ -211,16 +212,22 @@ func free(ctx context.Context, addr string) bool {
 	return errors.Join(err2, u.Close()) == nil
 }
 
+// headerWithin is how long TLS and the head of a request may take.
+const headerWithin = 10 * time.Second
+
 // serveHTTPS runs the console and the API. Answers in flight get a moment to
 // finish when the node ends; whatever then still streams is cut.
-func (n *Node) serveHTTPS(l net.Listener, secure *tls.Config, h http.Handler) service.Runner {
+func (n *Node) serveHTTPS(l net.Listener, secure *tls.Config, h http.Handler, g security.Guard) service.Runner {
 	return service.Func(func(ctx context.Context) error {
 		inside, cut := context.WithCancel(context.WithoutCancel(ctx))
 		defer cut()
+		seen := &visits{guard: g}
 		s := &http.Server{
-			Handler:           h,
+			Handler:           seen.handler(h),
+			ConnContext:       seen.of,
+			ConnState:         seen.state,
 			TLSConfig:         secure,
-			ReadHeaderTimeout: 10 * time.Second,
+			ReadHeaderTimeout: headerWithin,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(quiet{n.log.Handler()}, slog.LevelDebug),

@@ -24,6 +24,16 @@ type Subject struct {
 	Device  string // what the client says it is, at most 200 bytes
 	// Fresh is when a second factor was last shown; 0 for tokens.
 	Fresh timebase.Wall
+	// Scope narrows a token; nil for all its owner may do.
+	Scope *Scope
+	// Single says that one factor only was shown: such a subject may look, and
+	// change nothing but by what it is recognised.
+	Single bool
+	// Held says that this session waits until its device is approved; until
+	// then it may do nothing.
+	Held bool
+	// Machine is the id of the device whose certificate the connection showed.
+	Machine string
 }
 
 // Via says by what a subject was recognised.
@@ -37,8 +47,8 @@ const (
 	ViaLocal   Via = "local"  // the command line on the node itself
 )
 
-// Role is a set of actions. Roles become policies of their own later; these
-// two are what there is at first.
+// Role names what somebody is, for whom grants then say what they may. These
+// two need no data; the others are in access_words.go.
 type Role string
 
 // The roles.
@@ -70,9 +80,17 @@ type Resource struct {
 }
 
 // Access decides (implemented by security/access). May returns nil, or a
-// Forbidden fault; rule names what decided, for the trail.
+// Forbidden fault; rule names what decided, for the trail. A camera resource
+// without ID means: on any camera at all.
 type Access interface {
 	May(ctx context.Context, s Subject, a Action, r Resource) (rule string, err error)
+	// Keep watches over something that lasts, which May has allowed: whenever
+	// what decides changes (a grant, a role, the end of a time window), May is
+	// asked again, and at its first no lost is called, once, with that fault.
+	// lost must not block. One call may be under way when stop returns.
+	Keep(s Subject, a Action, r Resource, lost func(error)) (stop func())
+	// Changed closes at the next change.
+	Changed() <-chan struct{}
 }
 
 // Outcome of something that stands in the trail.
@@ -120,6 +138,10 @@ type TrailQuery struct {
 	User   string
 	Camera string
 	Action string
+	// From and To bound the time, To itself excluded; 0 for no bound.
+	From, To timebase.Wall
+	// After: entries younger than this number, for reading forward.
+	After int64
 }
 
 // Authenticator knows people (implemented by security/authentication).
@@ -159,6 +181,11 @@ type Authenticator interface {
 type Origin struct {
 	Remote string // host without port
 	Device string
+	// Browser is the secret in the device cookie; "" for a new browser.
+	Browser Secret
+	// Machine is the id of the device whose certificate the connection showed,
+	// and MachineName what people call it.
+	Machine, MachineName string
 }
 
 // NewUser is the first administrator as set-up gives it.
@@ -190,12 +217,15 @@ type SessionInfo struct {
 	Expires        timebase.Wall
 	Remote, Device string
 	Current        bool
+	Held           bool // waits for approval of its device
+	Person         string
 }
 
 // TokenInfo lists one token.
 type TokenInfo struct {
 	ID, Name               string
 	Created, Expires, Seen timebase.Wall
+	Scope                  *Scope
 }
 
 // Secret is a string that does not print. Reveal it only where it is used.

@@ -1,6 +1,12 @@
 package security
 
-import "github.com/bartizan-vms/bartizan/base/timebase"
+import (
+	"context"
+	"io"
+	"sync/atomic"
+
+	"github.com/bartizan-vms/bartizan/base/timebase"
+)
 
 // Link is one row of the stored trail, as security/audit makes it and a
 // database keeps it. Hash is SHA-256 over the hash of the row before (32 zeros
@@ -33,3 +39,61 @@ func (l Login) String() string { return "log-in of " + l.Name }
 
 // GoString is String: %#v hides too.
 func (l Login) GoString() string { return l.String() }
+
+// TrailLog is the trail as a Merkle log that anybody can hold the node to
+// (implemented by security/audit; design/0003-audit.md).
+type TrailLog interface {
+	// Checkpoint signs what is not signed yet and gives the signed note
+	// (c2sp.org/tlog-checkpoint). Corrupt when the log no longer extends what
+	// was signed before.
+	Checkpoint(ctx context.Context) ([]byte, error)
+	// Tile gives the tile of a c2sp.org/tlog-tiles path below "tile/", such as
+	// "0/x001/234.p/5" or "entries/000"; NotFound.
+	Tile(ctx context.Context, path string) ([]byte, error)
+	// Proof shows that entry seq is in the signed tree; NotFound.
+	Proof(ctx context.Context, seq int64) (TrailProof, error)
+	// Export writes the entries q asks for, the oldest first, as JSON lines.
+	// q.Before and q.Limit are not used. It gives how many it wrote.
+	Export(ctx context.Context, q TrailQuery, w io.Writer) (int64, error)
+	// Key is the verifier key of the checkpoints' signature (a note key).
+	Key(ctx context.Context) (string, error)
+}
+
+// TrailProof is an inclusion proof of RFC 6962 §2.1.1.
+type TrailProof struct {
+	Seq        int64      // the leaf's index is Seq-1
+	Entry      []byte     // the leaf's bytes; nil when retention took them
+	Leaf       [32]byte   // SHA-256(0x00 || Entry)
+	Path       [][32]byte // from the leaf upwards
+	Checkpoint []byte     // of the tree the path leads to
+}
+
+// Carried is an entry on its way in a context, to be written in the same
+// transaction as the change it tells of.
+type Carried struct {
+	Entry Entry
+	done  atomic.Bool
+}
+
+type carryKey struct{}
+
+// Carry gives ctx an entry: the first transaction of the database that changes
+// something under the context returned takes it along, or fails with it.
+func Carry(ctx context.Context, e Entry) (context.Context, *Carried) {
+	c := &Carried{Entry: e}
+	return context.WithValue(ctx, carryKey{}, c), c
+}
+
+// CarriedBy is the entry that still waits in ctx; nil for none.
+func CarriedBy(ctx context.Context) *Carried {
+	if c, _ := ctx.Value(carryKey{}).(*Carried); c != nil && !c.done.Load() {
+		return c
+	}
+	return nil
+}
+
+// Written is called by the database when the transaction stands.
+func (c *Carried) Written() { c.done.Store(true) }
+
+// IsWritten reports whether the entry stands in the trail.
+func (c *Carried) IsWritten() bool { return c.done.Load() }

@@ -66,7 +66,7 @@ func offer(d media.Description, title, span string) (rtsp.Offer, [2]uint32) {
 }
 
 // live joins a viewer to the stream's relay, starting it for the first.
-func (f *Face) live(id vms.StreamID, done <-chan struct{}) (rtsp.Presentation, error) {
+func (f *Face) live(id vms.StreamID, holds right) (rtsp.Presentation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.life == nil {
@@ -95,7 +95,7 @@ func (f *Face) live(id vms.StreamID, done <-chan struct{}) (rtsp.Presentation, e
 		})
 	}
 	r.users++
-	return &watching{face: f, relay: r, done: done}, nil
+	return &watching{face: f, relay: r, holds: holds}, nil
 }
 
 // drop takes a relay that ended out of the table, so that the next viewer gets
@@ -177,13 +177,13 @@ func sameTrack(a, b media.Track) bool {
 type watching struct {
 	face  *Face
 	relay *relay
-	done  <-chan struct{}
+	holds right
 }
 
 func (w *watching) Offer() rtsp.Offer { return w.relay.offer }
 
 func (w *watching) Play(context.Context, rtsp.PlayRequest) (rtsp.Playback, error) {
-	return until{w.relay.stream.Attach(), w.done}, nil
+	return until{w.relay.stream.Attach(), w.holds}, nil
 }
 
 func (w *watching) Close() { w.face.leave(w.relay) }

@@ -26,10 +26,10 @@ type recording struct {
 	asked asked
 	offer rtsp.Offer
 	start [2]uint32
-	done  <-chan struct{}
+	holds right
 }
 
-func (f *Face) recording(ctx context.Context, a asked, done <-chan struct{}) (rtsp.Presentation, error) {
+func (f *Face) recording(ctx context.Context, a asked, holds right) (rtsp.Presentation, error) {
 	frags, err := f.cfg.Archive.Fragments(ctx, a.id, a.from, a.to, 0)
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (f *Face) recording(ctx context.Context, a asked, done <-chan struct{}) (rt
 	a.from = frags[0].Start
 	last := frags[len(frags)-1]
 	a.to = min(a.to, last.Start.Add(last.Duration))
-	r := &recording{face: f, asked: a, done: done}
+	r := &recording{face: f, asked: a, holds: holds}
 	r.offer, r.start = offer(run.Description, string(a.id.Camera), fmt.Sprintf("npt=0-%.3f", a.to.Sub(a.from).Seconds()))
 	return r, nil
 }
@@ -75,7 +75,7 @@ func (r *recording) Play(ctx context.Context, q rtsp.PlayRequest) (rtsp.Playback
 			pl.info.Tracks = append(pl.info.Tracks, rtsp.TrackInfo{Media: k, Seq: p[k].NextSequence(), RTPTime: r.start[k], HasSeq: true, HasRTPTime: true})
 		}
 	}
-	return until{pl, r.done}, nil
+	return until{pl, r.holds}, nil
 }
 
 // playing sends fragments at the pace they were taken. RTP timestamps follow

@@ -37,8 +37,17 @@ type Config struct {
 	Streams vms.Streams
 	Archive vms.Archive
 	Clock   timebase.Clock
+	// Guard is told of wrong secrets and garbage, and asked before credentials
+	// are looked at; nil: nobody.
+	Guard security.Guard
 	// Log is told of a connection's end; nil: nobody.
 	Log func(remote, event string)
+}
+
+func (c Config) note(kind security.SignKind, remote netip.Addr) {
+	if c.Guard != nil {
+		c.Guard.Note(security.Sign{Kind: kind, Remote: remote})
+	}
 }
 
 // Face serves viewers.
@@ -67,10 +76,19 @@ func New(cfg Config) (*Face, error) {
 		Failed: func(remote netip.Addr, user string) {
 			o := security.Origin{Remote: remote.Unmap().String()}
 			cfg.Auth.Failed(context.Background(), user, o)
+			cfg.note(security.SignStream, remote)
 			_ = cfg.Trail.Record(context.Background(), security.Entry{
 				At: cfg.Clock.Now(), User: user, Via: security.ViaStream, Remote: o.Remote, Action: "login",
 				Resource: security.Resource{Kind: "rtsp"}, Outcome: security.Refused, Detail: "wrong stream user or secret",
 			})
+		},
+		Admit: func(remote netip.Addr) bool { return cfg.Guard == nil || cfg.Guard.Admit(remote) },
+		Wrong: func(remote netip.Addr, slow bool) {
+			if slow {
+				cfg.note(security.SignSlow, remote)
+			} else {
+				cfg.note(security.SignMalformed, remote)
+			}
 		},
 		Log: func(remote netip.AddrPort, event string) {
 			if cfg.Log != nil {
@@ -178,6 +196,9 @@ func (f *Face) open(ctx context.Context, r rtsp.Request) (rtsp.Presentation, err
 	if err != nil {
 		return nil, err
 	}
+	if f.cfg.Guard != nil {
+		f.cfg.Guard.Known(r.Remote.Addr()) // digest has shown the secret
+	}
 	a, err := parse(r.Path, r.Query)
 	if err != nil {
 		return nil, err
@@ -204,36 +225,43 @@ func (f *Face) open(ctx context.Context, r rtsp.Request) (rtsp.Presentation, err
 	if refusal != nil {
 		return nil, refusal
 	}
+	holds := right{done, func(lost func(error)) func() { return f.cfg.Access.Keep(who, action, object, lost) }}
 	if a.recorded {
-		return f.recording(ctx, a, done)
+		return f.recording(ctx, a, holds)
 	}
-	return f.live(a.id, done)
+	return f.live(a.id, holds)
+}
+
+// right is how long a viewer may watch: until done closes, or until keep tells
+// that a grant, a role or a time window has ended.
+type right struct {
+	done <-chan struct{}
+	keep func(lost func(error)) (stop func())
 }
 
 // until bounds a playback by a viewer's right: when done closes, the picture
 // stops and the connection with it.
 type until struct {
 	rtsp.Playback
-	done <-chan struct{}
+	right
 }
 
 func (u until) Run(ctx context.Context, s *rtsp.Sink) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer u.keep(cancel)()
 	ended := make(chan struct{})
 	defer close(ended)
 	go func() {
 		select {
 		case <-u.done:
-			cancel()
+			cancel(fault.New(fault.Forbidden, "the viewer's session has ended", ""))
 		case <-ended:
 		}
 	}()
 	err := u.Playback.Run(ctx, s)
-	select {
-	case <-u.done:
-		return fault.New(fault.Forbidden, "the viewer's right has ended", "")
-	default:
-		return err
+	if lost := context.Cause(ctx); fault.Is(lost, fault.Forbidden) {
+		return lost
 	}
+	return err
 }

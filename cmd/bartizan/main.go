@@ -59,7 +59,14 @@ type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run a node: record cameras, serve the console."`
 	Setup   setupCmd   `cmd:"" help:"Redeem the one-time set-up link and make the first administrator."`
 	Camera  cameraCmd  `cmd:"" help:"Add, list, remove and probe cameras of a running node."`
+	Person  personCmd  `cmd:"" help:"Invite, list, disable, reset and delete people of a running node."`
+	People  peopleCmd  `cmd:"" help:"Who may what: roles, why somebody may or may not, access review."`
+	Lists   listsCmd   `cmd:"" help:"Allow and deny lists in front of each interface."`
+	Device  deviceCmd  `cmd:"" help:"Enrol, approve and revoke client devices of a running node."`
 	Check   checkCmd   `cmd:"" help:"Compare recordings, index and keys; exit 1 when something is wrong."`
+	Audit   auditCmd   `cmd:"" help:"Export and verify the audit log: who saw, changed or was refused what."`
+	Keys    keysCmd    `cmd:"" help:"Status, rotation and copies of the keys at rest."`
+	Bans    bansCmd    `cmd:"" help:"List, add and lift bans of networks."`
 	Bench   benchCmd   `cmd:"" help:"Measure this machine: record, fanout, seek."`
 	Config  configCmd  `cmd:"" help:"Print every configuration key with its default."`
 	Version versionCmd `cmd:"" help:"Print the version."`

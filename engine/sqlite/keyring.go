@@ -62,3 +62,55 @@ func (d *DB) DestroyKey(ctx context.Context, id string, at timebase.Wall) error 
 	_, err = d.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 	return wrong(d.path, err)
 }
+
+// Children lists the keys wrapped by parent that are not destroyed.
+func (d *DB) Children(ctx context.Context, parent string) (out []security.WrappedKey, err error) {
+	rows, err := d.read.QueryContext(ctx, keyColumns+"parent = ? AND destroyed = 0 ORDER BY id", parent)
+	if err != nil {
+		return nil, wrong(d.path, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var w security.WrappedKey
+		if err := rows.Scan(&w.ID, &w.Parent, &w.Purpose, &w.Bytes, &w.Created, &w.Destroyed); err != nil {
+			return nil, wrong(d.path, err)
+		}
+		out = append(out, w)
+	}
+	return out, wrong(d.path, rows.Err())
+}
+
+// Replace puts a key in the place of another, in one transaction, and empties
+// the write-ahead log as DestroyKey does.
+func (d *DB) Replace(ctx context.Context, r security.Replacement) error {
+	err := d.Update(ctx, func(tx *sql.Tx) error {
+		one := func(query string, args ...any) error {
+			res, err := tx.ExecContext(ctx, query, args...)
+			if err != nil {
+				return wrong(d.path, err)
+			}
+			if n, err := res.RowsAffected(); err != nil || n != 1 {
+				return fault.Wrap(fault.Conflict, err, "the ring's keys changed meanwhile", "try again")
+			}
+			return nil
+		}
+		if err := one("UPDATE keyring SET wrapped = NULL, destroyed = ? WHERE id = ? AND destroyed = 0", r.At, r.Old); err != nil {
+			return err
+		}
+		if err := one("INSERT INTO keyring (id, parent, purpose, wrapped, created) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
+			r.New.ID, r.New.Parent, r.New.Purpose, r.New.Bytes, r.New.Created); err != nil {
+			return err
+		}
+		for _, w := range r.Changed {
+			if err := one("UPDATE keyring SET wrapped = ?, parent = ? WHERE id = ? AND destroyed = 0", w.Bytes, w.Parent, w.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = d.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return wrong(d.path, err)
+}

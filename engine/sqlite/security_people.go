@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -26,12 +27,12 @@ func (s *People) Load(ctx context.Context) (people []authentication.Person, pass
 		return nil, nil, wrong(s.db.path, err)
 	}
 	at := map[string]int{}
-	err = each(ctx, tx, "SELECT id, name, role, password, seed, step, stream_id, stream, created FROM people ORDER BY created, id", func(row scanner) error {
+	err = each(ctx, tx, "SELECT id, name, role, password, seed, step, stream_id, stream, created, state, issuer, subject FROM people ORDER BY created, id", func(row scanner) error {
 		var (
 			p        authentication.Person
 			password string
 		)
-		if err := row.Scan(&p.ID, &p.Name, &p.Role, &password, &p.Seed, &p.Step, &p.StreamID, &p.Stream, &p.Created); err != nil {
+		if err := row.Scan(&p.ID, &p.Name, &p.Role, &password, &p.Seed, &p.Step, &p.StreamID, &p.Stream, &p.Created, &p.State, &p.Issuer, &p.Subject); err != nil {
 			return err
 		}
 		p.Password, p.Known = security.Secret(password), map[string]timebase.Wall{}
@@ -63,9 +64,21 @@ func (s *People) Load(ctx context.Context) (people []authentication.Person, pass
 		})
 	}
 	if err == nil {
-		err = each(ctx, tx, "SELECT id, person, kind, name, created, seen, expires, remote, device, hash FROM passes", func(row scanner) (err error) {
-			var p authentication.Pass
-			p.Hash, err = scanHash(row, &p.ID, &p.Person, &p.Kind, &p.Name, &p.Created, &p.Seen, &p.Expires, &p.Remote, &p.Device)
+		err = each(ctx, tx, "SELECT id, person, kind, name, created, seen, expires, remote, device, fresh, single, held, scope, machine, browser, hash FROM passes", func(row scanner) (err error) {
+			var (
+				p       authentication.Pass
+				scope   string
+				browser []byte
+			)
+			p.Hash, err = scanHash(row, &p.ID, &p.Person, &p.Kind, &p.Name, &p.Created, &p.Seen, &p.Expires, &p.Remote, &p.Device,
+				&p.Fresh, &p.Single, &p.Held, &scope, &p.Machine, &browser)
+			copy(p.Browser[:], browser)
+			if err == nil && scope != "" {
+				// A scope that cannot be read must not become none.
+				if err = json.Unmarshal([]byte(scope), &p.Scope); err != nil || p.Scope == nil {
+					return fault.Wrap(fault.Corrupt, err, "a stored token's scope is not readable", "restore the database from a backup")
+				}
+			}
 			passes = append(passes, p)
 			return err
 		})
@@ -110,44 +123,42 @@ func (s *People) Found(ctx context.Context, p authentication.Person, t authentic
 		if n > 0 {
 			return fault.New(fault.Conflict, "this node is set up already", "log in")
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO people (id, name, folded, role, password, seed, step, created) VALUES (?,?,?,?,?,?,?,?)",
-			p.ID, p.Name, authentication.Fold(p.Name), p.Role, p.Password.Reveal(), p.Seed, p.Step, p.Created)
-		if err != nil {
-			return wrong(s.db.path, err)
+		if err := s.putPerson(ctx, tx, p); err != nil {
+			return err
 		}
-		for _, h := range p.Recovery {
-			if _, err := tx.ExecContext(ctx, "INSERT INTO recovery_codes (person, hash) VALUES (?,?)", p.ID, h[:]); err != nil {
-				return wrong(s.db.path, err)
-			}
+		if err := s.setRecovery(ctx, tx, p.ID, p.Recovery); err != nil {
+			return err
 		}
 		return s.addPass(ctx, tx, t)
 	})
 }
 
+// addPass keeps a new pass.
 func (s *People) addPass(ctx context.Context, tx *sql.Tx, p authentication.Pass) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO passes (id, person, kind, name, hash, created, seen, expires, remote, device) VALUES (?,?,?,?,?,?,?,?,?,?)",
-		p.ID, p.Person, p.Kind, p.Name, p.Hash[:], p.Created, p.Seen, p.Expires, p.Remote, p.Device)
+	scope := ""
+	if p.Scope != nil {
+		b, err := json.Marshal(p.Scope)
+		if err != nil {
+			return fault.Wrap(fault.Internal, err, "the token's scope could not be kept", "")
+		}
+		scope = string(b)
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO passes (id, person, kind, name, hash, created, seen, expires, remote, device, fresh, single, held, scope, machine, browser)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		p.ID, p.Person, p.Kind, p.Name, p.Hash[:], p.Created, p.Seen, p.Expires, p.Remote, p.Device, p.Fresh, p.Single, p.Held, scope, p.Machine, p.Browser[:])
 	return wrong(s.db.path, err)
 }
 
 // Login uses up the second factor and keeps the session, or does neither.
 func (s *People) Login(ctx context.Context, l authentication.Login) error {
 	return s.db.Update(ctx, func(tx *sql.Tx) error {
-		var (
-			res    sql.Result
-			err    error
-			person = l.Pass.Person
-		)
+		person := l.Pass.Person
 		if l.Step > 0 {
-			res, err = tx.ExecContext(ctx, "UPDATE people SET step = ? WHERE id = ? AND step < ?", l.Step, person, l.Step)
-		} else {
-			res, err = tx.ExecContext(ctx, "DELETE FROM recovery_codes WHERE person = ? AND hash = ?", person, l.Recovery[:])
-		}
-		if err != nil {
-			return wrong(s.db.path, err)
-		}
-		if n, err := res.RowsAffected(); err != nil || n != 1 {
-			return fault.Wrap(fault.Conflict, err, "the code has served already", "wait for the next one")
+			if err := s.useStep(ctx, tx, person, l.Step); err != nil {
+				return err
+			}
+		} else if err := s.useCode(ctx, tx, person, l.Recovery); err != nil {
+			return err
 		}
 		if l.Password != "" {
 			if _, err := tx.ExecContext(ctx, "UPDATE people SET password = ? WHERE id = ?", l.Password.Reveal(), person); err != nil {
@@ -159,12 +170,15 @@ func (s *People) Login(ctx context.Context, l authentication.Login) error {
 				return wrong(s.db.path, err)
 			}
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO known_addresses (person, address, seen) VALUES (?,?,?) ON CONFLICT (person, address) DO UPDATE SET seen = excluded.seen",
+		_, err := tx.ExecContext(ctx, "INSERT INTO known_addresses (person, address, seen) VALUES (?,?,?) ON CONFLICT (person, address) DO UPDATE SET seen = excluded.seen",
 			person, l.Address, l.Pass.Created)
 		if err != nil {
 			return wrong(s.db.path, err)
 		}
-		return s.addPass(ctx, tx, l.Pass)
+		if err := s.addPass(ctx, tx, l.Pass); err != nil {
+			return err
+		}
+		return s.know(ctx, tx, l.Browser)
 	})
 }
 

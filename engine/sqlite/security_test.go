@@ -251,7 +251,7 @@ func TestTrailTellsWhoWentAroundTheTriggers(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := tr.Entries(ctx, security.TrailQuery{Action: audit.Tampered})
-	if err != nil || len(got) != 1 || got[0].Seq != 9 || !strings.Contains(got[0].Detail, "entry 10") {
+	if err != nil || len(got) != 1 || got[0].Seq != 11 || !strings.Contains(got[0].Detail, "entry 10") {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

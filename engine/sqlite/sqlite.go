@@ -20,11 +20,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver, known to database/sql as "sqlite"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
+	"github.com/bartizan-vms/bartizan/security"
 )
 
 //go:embed migrations/*.sql
@@ -38,6 +40,9 @@ type DB struct {
 	path  string
 	write *sql.DB // one connection
 	read  *sql.DB // a few connections that cannot write
+	// carry writes an audit entry within the transaction of the change it tells
+	// of; nil until there is a trail.
+	carry atomic.Pointer[func(ctx context.Context, tx *sql.Tx, e security.Entry) error]
 }
 
 // Open opens the database at path, making it (mode 0600) and bringing its
@@ -144,8 +149,26 @@ func (d *DB) View() *sql.DB { return d.read }
 
 // Update runs do in one transaction that holds the writer from its first
 // moment on. It commits when do returns nil and leaves no trace otherwise.
-// Do not call Update within do.
+// Where ctx carries an audit entry (security.Carry), the same transaction writes
+// it: both stand or neither. Do not call Update within do.
 func (d *DB) Update(ctx context.Context, do func(tx *sql.Tx) error) error {
+	c, carry := security.CarriedBy(ctx), d.carry.Load()
+	if c == nil || carry == nil {
+		return d.update(ctx, do)
+	}
+	err := d.update(ctx, func(tx *sql.Tx) error {
+		if err := do(tx); err != nil {
+			return err
+		}
+		return (*carry)(ctx, tx, c.Entry)
+	})
+	if err == nil {
+		c.Written()
+	}
+	return err
+}
+
+func (d *DB) update(ctx context.Context, do func(tx *sql.Tx) error) error {
 	if d.write == nil {
 		return fault.New(fault.Conflict, "the database is open for reading only", "")
 	}

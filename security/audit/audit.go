@@ -1,22 +1,33 @@
 // Package audit keeps the trail: who saw, changed or was refused what
-// (X.1604 §8). The trail is append-only and chained, so that a changed,
-// missing, added or cut-off entry shows.
+// (X.1604 §8). The trail is append-only, chained and a Merkle log, so that a
+// changed, missing, moved or added entry shows and is named
+// (design/0003-audit.md).
 //
 // Each entry is one row: Seq, Body (the entry as JSON, keys in fixed order,
 // "seq" among them) and Hash = SHA-256(hash of the row before || Body), the
 // hash before the first being 32 zeros. Anyone can walk that with sha256sum.
-// Beside the rows lies the sealed head: seq and hash of the last row, under
-// the node's key, replaced in the transaction that adds rows. Who edits the
-// file without that key can neither cut the end off nor write the chain anew.
-// Every batch first holds the last row against the head; where they differ an
-// entry of action Tampered is written, and from then on Verify says so. What
-// this cannot show is a whole database put back to an older state together
-// with its head; keep a copy of Head elsewhere for that.
+// The same bodies are the leaves of an RFC 6962 tree whose hashes are stored in
+// the same transaction. Its root is signed (a C2SP checkpoint, Ed25519) within
+// SignEvery of an entry, and served as tlog-tiles. The chain tells exactly
+// where a hand was; the signature convinces those who do not trust this node's
+// disk.
 //
-// Invariants: Record returns nil only after the entry is durable. Nothing is
-// queued beyond the callers that wait: those who come while a transaction runs
-// share the next one. Secrets that callers let slip are blanked before
-// anything is written. The package owns no goroutine.
+// Beside the rows lies the sealed head: seq and hash of the last row, size and
+// root of what was last signed, under the node's key, replaced in the
+// transaction that adds rows. Who edits the file without that key can neither
+// cut the end off nor write chain or tree anew. Every batch first holds the last
+// row against the head; where they differ an entry of action Tampered is
+// written, and from then on Verify says so. A tree that does not extend what was
+// signed before is never signed. What this cannot show is a whole database put
+// back to an older state together with its head; keep a checkpoint elsewhere for
+// that (syslog carries them).
+//
+// Invariants: Record returns nil only after the entry is durable, chained and in
+// the tree. A change may carry its entry in its own transaction
+// (security.Carry). Nothing is queued beyond the callers that wait: those who
+// come while a transaction runs share the next one. Secrets that callers let
+// slip are blanked before anything is written. The package owns no goroutine but
+// those of Run, which ends them.
 package audit
 
 import (
@@ -27,6 +38,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
 	"github.com/bartizan-vms/bartizan/security"
@@ -34,21 +47,70 @@ import (
 
 // Store keeps the rows (implemented by engine/sqlite).
 type Store interface {
-	// Extend runs one durable transaction: it hands the last link (the zero
-	// Link if there is none) and the sealed head (nil if there is none) to
-	// next and keeps what next gives. Nothing is kept when next fails.
-	Extend(ctx context.Context, next func(last security.Link, head []byte) (links []security.Link, newHead []byte, err error)) error
-	// Head is the sealed head, nil if there is none.
-	Head(ctx context.Context) ([]byte, error)
-	// Walk gives at most limit links after seq, rising.
-	Walk(ctx context.Context, after int64, limit int) ([]security.Link, error)
-	// Find gives the links q asks for, falling. q.Limit is set.
-	Find(ctx context.Context, q security.TrailQuery) ([]security.Link, error)
+	// Write runs do in one durable transaction; nothing is kept when do fails.
+	Write(ctx context.Context, do func(Tx) error) error
+	// Read runs do over one committed state.
+	Read(ctx context.Context, do func(Tx) error) error
+	// OnCarry names who writes an entry that a change's own transaction carries.
+	OnCarry(func(tx Tx, e security.Entry) error)
 }
 
-// Tampered is the action of the entry by which the trail says that somebody
-// else's hand was on it.
-const Tampered = "audit.tampered"
+// Tx is the trail as one transaction sees it.
+type Tx interface {
+	// Last is the last link; the zero Link if there is none.
+	Last() (security.Link, error)
+	// Append adds links at the end.
+	Append([]security.Link) error
+	// Walk gives at most limit links after seq, rising.
+	Walk(after int64, limit int) ([]security.Link, error)
+	// Find gives the links q asks for: falling, or rising from q.After where
+	// rising is set. q.Limit is set.
+	Find(q security.TrailQuery, rising bool) ([]security.Link, error)
+
+	// Tree is how many entries the tree holds, and how many hashes.
+	Tree() (size, hashes int64, err error)
+	// Grow adds hashes, which entry seq brought, at the end.
+	Grow(seq, first int64, hashes []tlog.Hash) error
+	// Hashes gives those of these indexes, all of them.
+	Hashes(indexes []int64) ([]tlog.Hash, error)
+	// WalkHashes gives at most limit hashes from index first on.
+	WalkHashes(first int64, limit int) ([]tlog.Hash, error)
+
+	// Head is the sealed head, nil if there is none.
+	Head() ([]byte, error)
+	SetHead([]byte) error
+	// Key is the log's origin and sealed key; "" if there is none.
+	Key() (origin string, sealed []byte, err error)
+	SetKey(origin string, sealed []byte) error
+	// Checkpoints are at most limit of those kept, the newest first.
+	Checkpoints(limit int) ([]Checkpoint, error)
+	AddCheckpoint(Checkpoint) error
+	// DropCheckpoint forgets one that is not the newest.
+	DropCheckpoint(size int64) error
+
+	// Pruned tells up to which entry retention took bodies, and the chain's
+	// hash there.
+	Pruned() (upto int64, hash [32]byte, err error)
+	// Prune takes the rows up to that entry.
+	Prune(upto int64, hash [32]byte) error
+	// Cursor is a number kept under a name; 0 if there is none.
+	Cursor(name string) (int64, error)
+	SetCursor(name string, seq int64) error
+}
+
+// Checkpoint is a signed tree as it is kept.
+type Checkpoint struct {
+	Size int64
+	At   timebase.Wall
+	Note []byte
+}
+
+// Actions of the trail's own entries. By Tampered it says that somebody else's
+// hand was on it, by Pruned that retention took entries.
+const (
+	Tampered = "audit.tampered"
+	Pruned   = "audit.pruned"
+)
 
 // Limits of one page and one commit.
 const (
@@ -60,16 +122,26 @@ const (
 // headPlace binds the sealed head to its place.
 const headPlace = "audit/trail-head"
 
-// Trail is the audit trail. It implements security.Trail.
+// Trail is the audit trail. It implements security.Trail and security.TrailLog.
 type Trail struct {
+	// Keep is how long entries stay; 0 for ever. Set it before Run.
+	Keep time.Duration
+	// Tell takes what is wrong with the log, for people; nil for nobody. Set it
+	// before Run.
+	Tell func(error)
+	// Syslog is where entries are told too; nil for nowhere. Set it before Run.
+	Syslog *Syslog
+
 	store  Store
 	sealer security.Sealer
 	clock  timebase.Clock
+	grown  []chan struct{} // of capacity 1: woken when there is more
 
 	lead chan struct{} // held by the caller who commits for all
 
-	mu      sync.Mutex // guards waiting
+	mu      sync.Mutex // guards waiting and signer
 	waiting []*waiter
+	signer  *signer // nil until Open or the first use
 }
 
 type waiter struct {
@@ -79,10 +151,16 @@ type waiter struct {
 
 // New makes a trail over store whose head is sealed by sealer.
 func New(store Store, sealer security.Sealer, clock timebase.Clock) *Trail {
-	return &Trail{store: store, sealer: sealer, clock: clock, lead: make(chan struct{}, 1)}
+	t := &Trail{store: store, sealer: sealer, clock: clock, lead: make(chan struct{}, 1),
+		grown: []chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
+	store.OnCarry(t.carried)
+	return t
 }
 
-var _ security.Trail = (*Trail)(nil)
+var (
+	_ security.Trail    = (*Trail)(nil)
+	_ security.TrailLog = (*Trail)(nil)
+)
 
 // Record writes e and returns when it is durable. Seq is given here, At too
 // where it is 0. After an error the thing to be recorded must not be done
@@ -106,7 +184,7 @@ func (t *Trail) Record(ctx context.Context, e security.Entry) error {
 		t.waiting = nil
 		t.mu.Unlock()
 		if len(batch) > 0 { // else the leader before took our entry along
-			err := t.commit(ctx, batch)
+			err := t.commit(batch)
 			for _, b := range batch {
 				b.done <- err
 			}
@@ -128,60 +206,162 @@ func (t *Trail) Record(ctx context.Context, e security.Entry) error {
 	return <-w.done
 }
 
-// commit writes a batch. It does not end with the leader's ctx: others wait
-// for the same transaction.
-func (t *Trail) commit(ctx context.Context, batch []*waiter) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
+// commit writes a batch. It does not end with the leader's ctx, nor carry what
+// that carries: others wait for the same transaction.
+func (t *Trail) commit(batch []*waiter) error {
+	ctx, cancel := context.WithTimeout(context.Background(), commitLimit)
 	defer cancel()
-	err := t.store.Extend(ctx, func(last security.Link, head []byte) ([]security.Link, []byte, error) {
-		entries := make([]security.Entry, 0, len(batch)+1)
-		if err := t.compare(last, head); err != nil {
-			entries = append(entries, security.Entry{At: t.clock.Now(), Via: security.ViaLocal, Action: Tampered,
-				Resource: security.Resource{Kind: "audit"}, Outcome: security.Failed, Detail: fault.Message(err)})
+	entries := make([]security.Entry, len(batch))
+	for i, w := range batch {
+		entries[i] = w.entry
+	}
+	err := t.store.Write(ctx, func(tx Tx) error { return t.extend(tx, entries) })
+	if err == nil {
+		t.wake()
+	}
+	return fault.In("the audit entry was not written", err)
+}
+
+// carried writes the entry a change's own transaction brings.
+func (t *Trail) carried(tx Tx, e security.Entry) error {
+	if e.At == 0 {
+		e.At = t.clock.Now()
+	}
+	if err := t.extend(tx, []security.Entry{clean(e)}); err != nil {
+		return fault.Wrap(fault.Unavailable, err, "what you asked cannot be written to the audit trail, so it is not done", "see the node's errors under System; the disk may be full")
+	}
+	t.wake() // too early is harmless: who looks sees what is committed, and looks again
+	return nil
+}
+
+func (t *Trail) wake() {
+	for _, c := range t.grown {
+		select {
+		case c <- struct{}{}:
+		default:
 		}
-		for _, w := range batch {
-			entries = append(entries, w.entry)
+	}
+}
+
+// extend adds entries to rows and tree and seals the head anew.
+func (t *Trail) extend(tx Tx, entries []security.Entry) error {
+	last, h, g, err := t.check(tx, &entries)
+	if err != nil {
+		return err
+	}
+	if g.size < last.Seq {
+		if err := g.catchUp(last.Seq); err != nil {
+			return err
 		}
+	}
+	// Where the end was cut off, its numbers are not given again.
+	last.Seq = max(last.Seq, g.size)
+	if len(entries) > 0 {
 		links := make([]security.Link, len(entries))
 		for i, e := range entries {
 			e.Seq = last.Seq + 1
 			body, err := encode(e)
 			if err != nil {
-				return nil, nil, err
+				return err
 			}
 			last = link(last.Hash, e, body)
 			links[i] = last
 		}
-		sealed, err := t.sealer.Seal(headPlace, headBytes(last))
-		return links, sealed, err
-	})
-	return fault.In("the audit entry was not written", err)
-}
-
-// compare holds the last row against the sealed head.
-func (t *Trail) compare(last security.Link, head []byte) error {
-	if head == nil {
-		if last.Seq == 0 {
-			return nil
+		if err := tx.Append(links); err != nil {
+			return err
 		}
-		return fault.Newf(fault.Corrupt, "the audit trail has %d entries and no head", last.Seq)
+		for _, l := range links {
+			if err := g.add(l.Body); err != nil {
+				return err
+			}
+		}
 	}
-	clear, err := t.sealer.Open(headPlace, head)
-	if err != nil || len(clear) != 8+sha256.Size {
-		return fault.Wrap(fault.Corrupt, err, "the head of the audit trail was not sealed by this node", "")
+	if err := g.flush(); err != nil {
+		return err
 	}
-	seq := int64(binary.BigEndian.Uint64(clear))
-	if seq != last.Seq {
-		return fault.Newf(fault.Corrupt, "the audit trail ended at entry %d and now ends at entry %d", seq, last.Seq)
-	}
-	if [sha256.Size]byte(clear[8:]) != last.Hash {
-		return fault.Newf(fault.Corrupt, "the last audit entry, %d, is not what was written", seq)
-	}
-	return nil
+	h.seq, h.hash = last.Seq, last.Hash
+	return t.sealHead(tx, h)
 }
 
-func headBytes(l security.Link) []byte {
-	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+sha256.Size), uint64(l.Seq)), l.Hash[:]...)
+// check holds rows against the head; where they differ it puts an entry before
+// the others that says so. g is where the tree ends.
+func (t *Trail) check(tx Tx, entries *[]security.Entry) (last security.Link, h head, g *grower, err error) {
+	if last, err = tx.Last(); err != nil {
+		return last, h, nil, err
+	}
+	sealed, err := tx.Head()
+	if err != nil {
+		return last, h, nil, err
+	}
+	size, n, err := tx.Tree()
+	if err != nil {
+		return last, h, nil, err
+	}
+	h, wrong := t.openHead(sealed, last)
+	if wrong == nil && (h.tree || sealed == nil) && size != last.Seq {
+		wrong = fault.Newf(fault.Corrupt, "the audit trail ends at entry %d and its tree at entry %d", last.Seq, size)
+	}
+	if wrong != nil {
+		e := security.Entry{At: t.clock.Now(), Via: security.ViaLocal, Action: Tampered,
+			Resource: security.Resource{Kind: "audit"}, Outcome: security.Failed, Detail: fault.Message(wrong)}
+		*entries = append([]security.Entry{e}, *entries...)
+	}
+	return last, h, &grower{tx: tx, size: size, stored: n}, nil
+}
+
+// head is what is sealed beside the rows.
+type head struct {
+	seq    int64
+	hash   [sha256.Size]byte
+	tree   bool  // false: sealed before there was a tree
+	signed int64 // size of the tree last signed; 0 for none
+	root   tlog.Hash
+}
+
+const (
+	oldHead = 8 + sha256.Size
+	newHead = 2 * oldHead
+)
+
+// openHead opens the sealed head and holds the last row against it. What could
+// be read of the head is given with an error too.
+func (t *Trail) openHead(sealed []byte, last security.Link) (h head, err error) {
+	if sealed == nil {
+		if last.Seq == 0 {
+			return h, nil
+		}
+		return h, fault.Newf(fault.Corrupt, "the audit trail has %d entries and no head", last.Seq)
+	}
+	clear, err := t.sealer.Open(headPlace, sealed)
+	if err != nil || len(clear) != oldHead && len(clear) != newHead {
+		return h, fault.Wrap(fault.Corrupt, err, "the head of the audit trail was not sealed by this node", "")
+	}
+	h.seq = int64(binary.BigEndian.Uint64(clear))
+	copy(h.hash[:], clear[8:])
+	if len(clear) == newHead {
+		h.tree = true
+		h.signed = int64(binary.BigEndian.Uint64(clear[oldHead:]))
+		copy(h.root[:], clear[oldHead+8:])
+	}
+	if h.seq != last.Seq {
+		return h, fault.Newf(fault.Corrupt, "the audit trail ended at entry %d and now ends at entry %d", h.seq, last.Seq)
+	}
+	if h.hash != last.Hash {
+		return h, fault.Newf(fault.Corrupt, "the last audit entry, %d, is not what was written", h.seq)
+	}
+	return h, nil
+}
+
+func (t *Trail) sealHead(tx Tx, h head) error {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, newHead), uint64(h.seq))
+	b = append(b, h.hash[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.signed))
+	b = append(b, h.root[:]...)
+	sealed, err := t.sealer.Seal(headPlace, b)
+	if err != nil {
+		return err
+	}
+	return tx.SetHead(sealed)
 }
 
 func link(before [32]byte, e security.Entry, body []byte) security.Link {
@@ -189,11 +369,16 @@ func link(before [32]byte, e security.Entry, body []byte) security.Link {
 	if e.Resource.Kind == "camera" {
 		l.Camera = e.Resource.ID
 	}
+	l.Hash = chain(before, body)
+	return l
+}
+
+func chain(before [32]byte, body []byte) (sum [32]byte) {
 	h := sha256.New()
 	h.Write(before[:])
 	h.Write(body)
-	h.Sum(l.Hash[:0])
-	return l
+	h.Sum(sum[:0])
+	return sum
 }
 
 // Entries lists the newest first, older than q.Before (0: from the newest), at
@@ -203,7 +388,11 @@ func (t *Trail) Entries(ctx context.Context, q security.TrailQuery) ([]security.
 		q.Limit = DefaultPage
 	}
 	q.Limit = min(q.Limit, MaxPage)
-	links, err := t.store.Find(ctx, q)
+	var links []security.Link
+	err := t.store.Read(ctx, func(tx Tx) (err error) {
+		links, err = tx.Find(q, false)
+		return err
+	})
 	if err != nil {
 		return nil, fault.In("the audit trail could not be read", err)
 	}
@@ -214,73 +403,4 @@ func (t *Trail) Entries(ctx context.Context, q security.TrailQuery) ([]security.
 		}
 	}
 	return entries, nil
-}
-
-// Report is what Verify found.
-type Report struct {
-	Entries int64    // rows walked
-	Head    [32]byte // hash of the last
-}
-
-// Verify walks the whole trail. A Corrupt fault names the first entry that is
-// not what was written, or says where the trail itself noted another's hand.
-func (t *Trail) Verify(ctx context.Context) (Report, error) {
-	var last security.Link
-	for {
-		for {
-			links, err := t.store.Walk(ctx, last.Seq, MaxPage)
-			if err != nil {
-				return Report{}, fault.In("the audit trail could not be read", err)
-			}
-			for _, l := range links {
-				if err := follows(last, l); err != nil {
-					return Report{last.Seq, last.Hash}, err
-				}
-				last = l
-			}
-			if len(links) < MaxPage {
-				break
-			}
-		}
-		head, err := t.store.Head(ctx)
-		if err != nil {
-			return Report{}, fault.In("the audit trail could not be read", err)
-		}
-		wrong := t.compare(last, head)
-		if wrong == nil {
-			return Report{last.Seq, last.Hash}, nil
-		}
-		// The trail may have grown between the walk and the look at the head.
-		more, err := t.store.Walk(ctx, last.Seq, 1)
-		if err != nil {
-			return Report{}, fault.In("the audit trail could not be read", err)
-		}
-		if len(more) == 0 {
-			return Report{last.Seq, last.Hash}, wrong
-		}
-	}
-}
-
-func follows(last, l security.Link) error {
-	bad := func(why string) error {
-		return &fault.Error{Kind: fault.Corrupt, What: "audit entry " + itoa(l.Seq) + " " + why, Do: "keep this database as it is and find out who could write to it"}
-	}
-	if l.Seq != last.Seq+1 {
-		return bad("follows entry " + itoa(last.Seq) + ": entries are missing")
-	}
-	e, err := decode(l.Body)
-	if err != nil {
-		return bad("is not readable")
-	}
-	want := link(last.Hash, e, l.Body)
-	if want.Hash != l.Hash {
-		return bad("is not what was written")
-	}
-	if want.Seq != l.Seq || want.At != l.At || want.User != l.User || want.Camera != l.Camera || want.Action != l.Action {
-		return bad("is listed under other words than it holds")
-	}
-	if e.Action == Tampered {
-		return bad("says: " + e.Detail)
-	}
-	return nil
 }

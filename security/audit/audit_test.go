@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -19,14 +22,28 @@ import (
 // memory is a Store in memory that counts transactions.
 type memory struct {
 	mu      sync.Mutex // guards all
-	links   []security.Link
-	head    []byte
+	rows               // what a transaction may change
 	commits int
 	fail    error
 	gate    chan struct{} // when set, each commit waits for one
+	carry   func(Tx, security.Entry) error
 }
 
-func (m *memory) Extend(ctx context.Context, next func(security.Link, []byte) ([]security.Link, []byte, error)) error {
+// rows are the tables. A transaction works on a copy of the headers.
+type rows struct {
+	links  []security.Link
+	hashes []tlog.Hash
+	size   int64
+	head   []byte
+	origin string
+	key    []byte
+	cps    []Checkpoint
+	pruned int64
+	chain  [32]byte
+	cursor map[string]int64
+}
+
+func (m *memory) Write(ctx context.Context, do func(Tx) error) error {
 	if m.gate != nil {
 		select {
 		case <-m.gate:
@@ -39,45 +56,106 @@ func (m *memory) Extend(ctx context.Context, next func(security.Link, []byte) ([
 	if m.fail != nil {
 		return m.fail
 	}
-	var last security.Link
-	if n := len(m.links); n > 0 {
-		last = m.links[n-1]
-	}
-	links, head, err := next(last, m.head)
-	if err != nil {
+	now := m.rows
+	now.links, now.hashes, now.cps, now.cursor = slices.Clone(now.links), slices.Clone(now.hashes), slices.Clone(now.cps), maps.Clone(now.cursor)
+	if err := do(&now); err != nil {
 		return err
 	}
-	m.links, m.head = append(m.links, links...), head
+	m.rows = now
 	m.commits++
 	return nil
 }
 
-func (m *memory) Head(context.Context) ([]byte, error) {
+func (m *memory) Read(_ context.Context, do func(Tx) error) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.head, nil
+	now := m.rows
+	m.mu.Unlock()
+	return do(&now)
 }
 
-func (m *memory) Walk(_ context.Context, after int64, limit int) (out []security.Link, _ error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, l := range m.links {
-		if l.Seq > after && len(out) < limit {
+func (m *memory) OnCarry(f func(Tx, security.Entry) error) { m.carry = f }
+
+func (r *rows) Last() (l security.Link, _ error) {
+	if n := len(r.links); n > 0 {
+		l = r.links[n-1]
+	}
+	return l, nil
+}
+
+func (r *rows) Append(links []security.Link) error { r.links = append(r.links, links...); return nil }
+
+func (r *rows) Walk(after int64, limit int) ([]security.Link, error) {
+	return r.Find(security.TrailQuery{After: after, Limit: limit}, true)
+}
+
+func (r *rows) Find(q security.TrailQuery, rising bool) (out []security.Link, _ error) {
+	links := slices.Clone(r.links)
+	if !rising {
+		slices.Reverse(links)
+	}
+	for _, l := range links {
+		if (q.Before == 0 || l.Seq < q.Before) && l.Seq > q.After && (q.User == "" || l.User == q.User) && (q.Action == "" || l.Action == q.Action) && len(out) < q.Limit {
 			out = append(out, l)
 		}
 	}
 	return out, nil
 }
 
-func (m *memory) Find(_ context.Context, q security.TrailQuery) (out []security.Link, _ error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, l := range slices.Backward(m.links) {
-		if (q.Before == 0 || l.Seq < q.Before) && len(out) < q.Limit {
-			out = append(out, l)
+func (r *rows) Tree() (int64, int64, error) { return r.size, int64(len(r.hashes)), nil }
+
+func (r *rows) Grow(seq, first int64, h []tlog.Hash) error {
+	if first != int64(len(r.hashes)) {
+		return errors.New("the tree grows at its end only")
+	}
+	r.size, r.hashes = seq, append(r.hashes, h...)
+	return nil
+}
+
+func (r *rows) Hashes(indexes []int64) (out []tlog.Hash, _ error) {
+	for _, i := range indexes {
+		if i >= int64(len(r.hashes)) {
+			return nil, errors.New("no such hash")
 		}
+		out = append(out, r.hashes[i])
 	}
 	return out, nil
+}
+
+func (r *rows) WalkHashes(first int64, limit int) ([]tlog.Hash, error) {
+	n := int64(len(r.hashes))
+	return r.hashes[min(first, n):min(first+int64(limit), n)], nil
+}
+
+func (r *rows) Head() ([]byte, error)             { return r.head, nil }
+func (r *rows) SetHead(h []byte) error            { r.head = h; return nil }
+func (r *rows) Key() (string, []byte, error)      { return r.origin, r.key, nil }
+func (r *rows) SetKey(o string, k []byte) error   { r.origin, r.key = o, k; return nil }
+func (r *rows) AddCheckpoint(c Checkpoint) error  { r.cps = append(r.cps, c); return nil }
+func (r *rows) Pruned() (int64, [32]byte, error)  { return r.pruned, r.chain, nil }
+func (r *rows) Cursor(name string) (int64, error) { return r.cursor[name], nil }
+func (r *rows) SetCursor(name string, n int64) error {
+	if r.cursor == nil {
+		r.cursor = map[string]int64{}
+	}
+	r.cursor[name] = n
+	return nil
+}
+
+func (r *rows) Checkpoints(limit int) ([]Checkpoint, error) {
+	c := slices.Clone(r.cps)
+	slices.Reverse(c)
+	return c[:min(limit, len(c))], nil
+}
+
+func (r *rows) DropCheckpoint(size int64) error {
+	r.cps = slices.DeleteFunc(r.cps, func(c Checkpoint) bool { return c.Size == size })
+	return nil
+}
+
+func (r *rows) Prune(upto int64, hash [32]byte) error {
+	r.pruned, r.chain = upto, hash
+	r.links = slices.DeleteFunc(r.links, func(l security.Link) bool { return l.Seq <= upto })
+	return nil
 }
 
 // sealer binds by a prefix; enough to tell ours from another's.
@@ -147,7 +225,7 @@ func TestVerifySeesEveryHand(t *testing.T) {
 		"all gone":          func(m *memory) { m.links = nil },
 		"two swapped":       func(m *memory) { m.links[4], m.links[5] = m.links[5], m.links[4] },
 		"head gone":         func(m *memory) { m.head = nil },
-		"head of another":   func(m *memory) { m.head, _ = sealer("other").Seal(headPlace, headBytes(m.links[9])) },
+		"head of another":   func(m *memory) { m.head, _ = sealer("other").Seal(headPlace, make([]byte, newHead)) },
 		"garbage":           func(m *memory) { m.links[4].Body = []byte("{") },
 		"row added":         func(m *memory) { l := m.links[9]; l.Seq++; m.links = append(m.links, l) },
 		"chain made afresh": func(m *memory) { rewrite(m, 4) },

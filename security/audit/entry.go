@@ -36,7 +36,25 @@ type body struct {
 	After   string `json:"after,omitempty"`
 }
 
+// maxBody is the longest entry of a tlog-tiles bundle.
+const maxBody = 1<<16 - 1
+
+// encode gives an entry's bytes, at most maxBody: where they would be more, the
+// longer sides of the change are told by their length only.
 func encode(e security.Entry) ([]byte, error) {
+	b, err := encodeWhole(e)
+	for _, side := range []*string{&e.Before, &e.After} {
+		if err == nil && len(b) > maxBody && len(*side) > 1000 {
+			*side = omitted(len(*side))
+			b, err = encodeWhole(e)
+		}
+	}
+	return b, err
+}
+
+func omitted(n int) string { return `{"omitted_bytes":` + strconv.Itoa(n) + `}` }
+
+func encodeWhole(e security.Entry) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -139,7 +157,7 @@ func change(s string) string {
 		return ""
 	}
 	if len(s) > maxChange || deep(s) {
-		return `{"omitted_bytes":` + strconv.Itoa(len(s)) + `}`
+		return omitted(len(s))
 	}
 	dec := json.NewDecoder(strings.NewReader(s))
 	dec.UseNumber()
@@ -149,7 +167,7 @@ func change(s string) string {
 	}
 	b, err := json.Marshal(scrub(v))
 	if err != nil || len(b) > 2*maxChange {
-		return `{"omitted_bytes":` + strconv.Itoa(len(s)) + `}`
+		return omitted(len(s))
 	}
 	return string(b)
 }

@@ -1,6 +1,7 @@
-// Package authentication knows people and programs: one-time set-up, password
-// with TOTP, sessions, API tokens, secrets for RTSP viewers; and, as
-// Authority, the node's own certificate (X.1453 §8.3).
+// Package authentication knows people and programs: one-time set-up and
+// invitations, passkeys, password with TOTP, the company's log-in, sessions,
+// API tokens, secrets for RTSP viewers; and, as Authority and Devices, the
+// node's own certificate and those of client machines (X.1453 §8.3).
 //
 // # What is kept
 //
@@ -31,7 +32,11 @@
 // # Invariants
 //
 // A session or token that ended, however it ended, is refused from that moment
-// and its done channel is closed. A TOTP step or recovery code serves once. No
+// and its done channel is closed. A TOTP step, a recovery code, a challenge, an
+// invitation and an enrolment code serve once. A session one factor opened is
+// Single and never fresh; a held one may do nothing. Somebody disabled or
+// deleted has no session, token or stream. The last active administrator stays.
+// A session that began behind a device certificate is refused without it. No
 // error, log or printed value holds a secret. Callers record in the trail;
 // this package does not. Service.Run owns one goroutine (the caller's): it
 // ends what has expired and saves when things were last seen. Authority.Run
@@ -67,6 +72,8 @@ const (
 	maxSessions = 32 // the longest unused gives way
 	maxTokens   = 100
 	maxKnown    = 16 // addresses; the longest unused gives way
+	maxBrowsers = 16 // the longest unused gives way
+	maxPasskeys = 16
 	maxDevice   = 200
 )
 
@@ -82,29 +89,40 @@ type Service struct {
 
 	turn chan struct{} // held by the set-up or new stream secret under way
 
-	mu      sync.RWMutex // guards all below
-	people  map[string]*person
-	folded  map[string]*person
+	mu      sync.RWMutex       // guards all below
+	people  map[string]*person // tombstones too
+	folded  map[string]*person // by folded name, without tombstones
+	keys    map[string]*Passkey
+	invites map[[32]byte]Invitation
 	passes  map[string]*pass
 	byHash  map[[32]byte]*pass
 	unended map[string]struct{} // passes ended here whose row could not be removed yet
 	setup   *setup
+
+	flows    *flows
+	approves bool                   // new devices wait for approval
+	vouches  func(host string) bool // whether a site's host is ours
 }
 
-// person is somebody in memory. The Service's mu guards Step, Recovery, Known,
-// Stream, Password and streamDone; the rest does not change.
+// person is somebody in memory. The Service's mu guards all but ID, Created
+// and Known's being there.
 type person struct {
 	Person
-	streamDone chan struct{} // closed when the stream secret is replaced
+	streamDone chan struct{}              // closed when the stream secret is replaced
+	browsers   map[[32]byte]timebase.Wall // approved ones, by the hash of their cookie
 }
 
-// pass is a session or token in memory.
+// pass is a session or token in memory. The Service's mu guards Hash, Expires,
+// Fresh, Single, Held, done, machines, before and beforeEnds; the rest does not change.
 type pass struct {
-	Pass           // does not change; Seen is what was read at first
-	person *person //
-	done   chan struct{}
-	seen   atomic.Int64 // timebase.Wall
-	saved  int64        // the seen that the store has; owned by the saver
+	Pass                                // Seen is what was read at first
+	person     *person                  //
+	done       chan struct{}            //
+	machines   map[string]chan struct{} // what done is for connections with a device certificate
+	before     [32]byte                 // the hash of the secret before the last step-up
+	beforeEnds timebase.Wall            // until when it still serves
+	seen       atomic.Int64             // timebase.Wall
+	saved      int64                    // the seen that the store has; owned by the saver
 }
 
 func (p *pass) over(now timebase.Wall) bool {
@@ -119,15 +137,31 @@ func (p *pass) ends() timebase.Wall {
 	return p.Expires
 }
 
+// Option changes how a Service behaves.
+type Option func(*Service)
+
+// ApproveDevices makes log-ins from browsers a person has not used before wait
+// until an administrator, or the person in another session, approves them. A
+// person's first browser needs nobody.
+func ApproveDevices() Option { return func(s *Service) { s.approves = true } }
+
+// Hosts says under which host names people use this node; passkeys and company
+// log-ins are offered under no other. Without it: localhost.
+func Hosts(vouches func(host string) bool) Option {
+	return func(s *Service) { s.vouches = vouches }
+}
+
 // New reads what the store has. It starts nothing.
-func New(ctx context.Context, store Store, sealer security.Sealer, clock timebase.Clock) (*Service, error) {
+func New(ctx context.Context, store Store, sealer security.Sealer, clock timebase.Clock, options ...Option) (*Service, error) {
 	people, passes, err := store.Load(ctx)
 	if err != nil {
 		return nil, fault.In("the people could not be read", err)
 	}
 	s := &Service{
 		store: store, sealer: sealer, clock: clock, limits: newLimiter(clock), known: newLane(), others: newLane(),
-		turn:   make(chan struct{}, 1),
+		turn:  make(chan struct{}, 1),
+		flows: newFlows(clock), vouches: func(host string) bool { return host == "localhost" },
+		keys: map[string]*Passkey{}, invites: map[[32]byte]Invitation{},
 		people: map[string]*person{}, folded: map[string]*person{}, passes: map[string]*pass{}, byHash: map[[32]byte]*pass{}, unended: map[string]struct{}{},
 	}
 	// Nobody is whom a try on an unknown name is checked against, with the
@@ -142,9 +176,27 @@ func New(ctx context.Context, store Store, sealer security.Sealer, clock timebas
 		s.addPerson(p)
 	}
 	for _, p := range passes {
-		if s.people[p.Person] != nil {
+		if m := s.people[p.Person]; m != nil && m.State == security.PersonActive {
 			s.addPass(p)
 		}
+	}
+	rest, err := store.Rest(ctx)
+	if err != nil {
+		return nil, fault.In("the people could not be read", err)
+	}
+	for _, k := range rest.Passkeys {
+		s.keys[string(k.ID)] = &k
+	}
+	for _, i := range rest.Invitations {
+		s.invites[i.Hash] = i
+	}
+	for _, b := range rest.Browsers {
+		if m := s.people[b.Person]; m != nil {
+			m.browsers[b.Hash] = b.Seen
+		}
+	}
+	for _, o := range options {
+		o(s)
 	}
 	return s, nil
 }
@@ -169,12 +221,18 @@ func (s *Service) alone(ctx context.Context) (release func(), err error) {
 
 // addPerson needs mu, or to be alone.
 func (s *Service) addPerson(p Person) *person {
-	m := &person{Person: p, streamDone: make(chan struct{})}
+	if p.State == "" {
+		p.State = security.PersonActive
+	}
+	m := &person{Person: p, streamDone: make(chan struct{}), browsers: map[[32]byte]timebase.Wall{}}
 	m.Known = maps.Clone(p.Known)
 	if m.Known == nil {
 		m.Known = map[string]timebase.Wall{}
 	}
-	s.people[p.ID], s.folded[Fold(p.Name)] = m, m
+	s.people[p.ID] = m
+	if p.State != security.PersonDeleted {
+		s.folded[Fold(p.Name)] = m
+	}
 	return m
 }
 
@@ -214,6 +272,8 @@ func (s *Service) Run(ctx context.Context) error {
 // when their pass ended.
 func (s *Service) sweep(ctx context.Context) {
 	now := s.clock.Now()
+	s.flows.sweep()
+	s.sweepInvitations(ctx, now)
 	s.mu.RLock()
 	var over []*pass
 	for _, p := range s.passes {
@@ -242,9 +302,19 @@ func (s *Service) close(p *pass) {
 	if s.passes[p.ID] == p {
 		delete(s.passes, p.ID)
 		delete(s.byHash, p.Hash)
+		delete(s.byHash, p.before)
 		s.unended[p.ID] = struct{}{}
-		close(p.done)
+		p.stop()
 	}
+}
+
+// stop ends what runs under p. The Service's mu is held.
+func (p *pass) stop() {
+	close(p.done)
+	for _, c := range p.machines {
+		close(c)
+	}
+	p.machines = nil
 }
 
 func (s *Service) removeRow(ctx context.Context, id string) error {

@@ -56,9 +56,10 @@ type AuthorityConfig struct {
 }
 
 // Authority is the node's own certificate authority (X.1453 §8.3): ECDSA P-256
-// and SHA-256, which every client of the last ten years knows. It signs one
-// thing, the node's server certificate of 60 days, renewed 20 days before its
-// end while the node runs.
+// and SHA-256, which every client of the last ten years knows. It signs the
+// node's server certificate of 60 days, renewed 20 days before its end while the
+// node runs, and through Devices the certificates of client machines, which
+// serve for nothing else.
 //
 // DIR/ca.pem is for people to trust. So that this trust opens no other door the
 // authority is constrained (RFC 5280 §4.2.1.10) to names and addresses that
@@ -70,7 +71,8 @@ type AuthorityConfig struct {
 type Authority struct {
 	cfg    AuthorityConfig
 	key    *ecdsa.PrivateKey
-	ca     *x509.Certificate
+	ca     *x509.Certificate                // owned by New, then Run
+	shown  atomic.Pointer[x509.Certificate] // ca, for everybody else
 	server atomic.Pointer[tls.Certificate]
 	names  []string // what server vouches for; owned by New, then Run
 	files  [2]stamp // of the own certificate; owned by New, then Run
@@ -113,6 +115,7 @@ func NewAuthority(cfg AuthorityConfig) (*Authority, error) {
 	if err := a.open(asked); err != nil {
 		return nil, err
 	}
+	a.shown.Store(a.ca)
 	if (cfg.CertFile == "") != (cfg.KeyFile == "") {
 		return nil, fault.New(fault.Invalid, "a certificate without its key, or a key without its certificate", "name both files, or neither")
 	}
@@ -134,7 +137,26 @@ func (a *Authority) TLS() *tls.Config {
 }
 
 // CA is the authority's certificate in PEM, as in DIR/ca.pem.
-func (a *Authority) CA() []byte { return certPEM(a.ca.Raw) }
+func (a *Authority) CA() []byte { return certPEM(a.authority().Raw) }
+
+func (a *Authority) authority() *x509.Certificate { return a.shown.Load() }
+
+// Vouches reports whether the server certificate of the moment, ours or the
+// operator's own, is for host.
+func (a *Authority) Vouches(host string) bool {
+	c := a.server.Load()
+	if c == nil {
+		return false
+	}
+	leaf := c.Leaf
+	if leaf == nil {
+		var err error
+		if leaf, err = x509.ParseCertificate(c.Certificate[0]); err != nil {
+			return false
+		}
+	}
+	return leaf.VerifyHostname(host) == nil
+}
 
 // Run renews, or reads again, the server certificate while ctx lives. While
 // that fails the certificate there is serves on, and Run tries again.
@@ -168,6 +190,7 @@ func (a *Authority) look() error {
 	if err := a.open(asked); err != nil { // the authority itself may be near its end
 		return err
 	}
+	a.shown.Store(a.ca)
 	return a.renew(asked)
 }
 

@@ -91,8 +91,9 @@ type memory struct {
 	mu     sync.Mutex // guards all
 	people []Person
 	passes map[string]Pass
-	fail   error // what every write gives
-	sees   int
+	more
+	fail error // what every write gives
+	sees int
 }
 
 func (m *memory) Load(context.Context) ([]Person, []Pass, error) {
@@ -160,6 +161,7 @@ func (m *memory) Login(_ context.Context, l Login) error {
 			p.Password = l.Password
 		}
 		m.passes[l.Pass.ID] = l.Pass
+		m.know(l.Browser)
 		return nil
 	})
 }
@@ -207,6 +209,7 @@ type house struct {
 	sealer  sealer
 	welcome security.Welcome
 	seed    string // base 32
+	options []Option
 }
 
 const (
@@ -242,7 +245,7 @@ func newHouse(t testing.TB) *house {
 // restart is the same house after a restart of the process.
 func (h *house) restart(t testing.TB) {
 	t.Helper()
-	s, err := New(t.Context(), h.store, h.sealer, h.clock)
+	s, err := New(t.Context(), h.store, h.sealer, h.clock, h.options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -27,12 +28,15 @@ func (s *Service) Login(ctx context.Context, l security.Login, o security.Origin
 
 	s.mu.RLock()
 	p := s.folded[folded]
+	if p != nil && (p.Password == "" || len(p.Seed) == 0) {
+		p = nil // comes by passkey or company only: the same answer as for nobody
+	}
 	who, known := s.nobody, false
 	if p != nil {
 		who = p
 		_, known = p.Known[at.String()]
 	}
-	stored, used, codes := who.Password, who.Step, slices.Clone(who.Recovery)
+	stored, sealed, used, codes := who.Password, who.Seed, who.Step, slices.Clone(who.Recovery)
 	s.mu.RUnlock()
 
 	if left := s.limits.charge(at, folded, known); left > 0 {
@@ -54,7 +58,7 @@ func (s *Service) Login(ctx context.Context, l security.Login, o security.Origin
 	}
 	// The second factor is examined whether or not the first was right.
 	now, code := s.clock.Now(), readCode(l.Code)
-	seed, err := s.sealer.Open(seedPlace(who.ID), who.Seed)
+	seed, err := s.sealer.Open(seedPlace(who.ID), sealed)
 	if err != nil {
 		return none, "", fault.In("the second factor cannot be read", err)
 	}
@@ -65,6 +69,22 @@ func (s *Service) Login(ctx context.Context, l security.Login, o security.Origin
 	}
 
 	change := Login{Step: step, Recovery: code.recovery, Address: at.String()}
+	// From here on alone: who is disabled, or gets another password, meanwhile
+	// must not come in by the old one.
+	release, err := s.alone(ctx)
+	if err != nil {
+		return none, "", err
+	}
+	defer release()
+	s.mu.RLock()
+	same, state := p.Password == stored, p.State
+	s.mu.RUnlock()
+	if !same {
+		return none, "", wrongLogin()
+	}
+	if state != security.PersonActive {
+		return none, "", disabled()
+	}
 	if h.cost != today {
 		// Twice the work, once a person, after a change of cost.
 		if err := lane.do(ctx, func() { change.Password = hash(password) }); err != nil {
@@ -73,7 +93,7 @@ func (s *Service) Login(ctx context.Context, l security.Login, o security.Origin
 		}
 	}
 	var cookie string
-	change.Pass, cookie = newPass(p.ID, security.ViaSession, "", now, SessionLife, o)
+	change.Pass, change.Browser, cookie = s.newSession(p, now, o, false)
 	s.mu.RLock()
 	change.Forget = forget(p.Known, change.Address, now)
 	s.mu.RUnlock()
@@ -90,7 +110,7 @@ func (s *Service) Login(ctx context.Context, l security.Login, o security.Origin
 	if step > 0 {
 		p.Step = max(p.Step, step)
 	} else {
-		p.Recovery = slices.DeleteFunc(slices.Clone(p.Recovery), func(h [32]byte) bool { return h == code.recovery })
+		p.useCode(code.recovery)
 	}
 	if change.Password != "" {
 		p.Password = change.Password
@@ -99,14 +119,82 @@ func (s *Service) Login(ctx context.Context, l security.Login, o security.Origin
 		delete(p.Known, a)
 	}
 	p.Known[change.Address] = now
-	m := s.addPass(change.Pass)
-	old := s.oldest(p)
+	s.mu.Unlock()
+	return s.begin(ctx, p, change.Pass, change.Browser, o), cookie, nil
+}
+
+func disabled() error {
+	return fault.New(fault.Forbidden, "this account is disabled", "ask an administrator")
+}
+
+// useCode needs the Service's mu.
+func (p *person) useCode(hash [32]byte) {
+	p.Recovery = slices.DeleteFunc(slices.Clone(p.Recovery), func(h [32]byte) bool { return h == hash })
+}
+
+// heldFor is how long a session waits for approval.
+const heldFor = 15 * time.Minute
+
+// newSession makes a session of p, held when its browser is new and the policy
+// asks for approval; else its browser becomes known.
+func (s *Service) newSession(p *person, now timebase.Wall, o security.Origin, single bool) (Pass, *Browser, string) {
+	n, cookie := newPass(p.ID, security.ViaSession, "", now, SessionLife, o)
+	n.Single, n.Machine = single, o.Machine
+	if !single {
+		n.Fresh = now // each log-in shows the second factor
+	}
+	if o.Machine != "" {
+		n.Device = label(o.MachineName, maxName) + " (device " + o.Machine + ")"
+	}
+	h, ok := digest("", o.Browser.Reveal())
+	s.mu.RLock()
+	_, known := p.browsers[h]
+	first := len(p.browsers) == 0
+	s.mu.RUnlock()
+	// A device with a certificate was approved when it got that.
+	if s.approves && !(ok && (known || first)) && o.Machine == "" {
+		n.Held, n.Expires = true, now.Add(heldFor)
+		if ok {
+			n.Browser = h
+		}
+		return n, nil, cookie
+	}
+	if !ok {
+		return n, nil, cookie
+	}
+	n.Browser = h
+	return n, &Browser{Person: p.ID, Hash: h, Seen: now}, cookie
+}
+
+// begin takes a session that the store has into memory.
+func (s *Service) begin(ctx context.Context, p *person, n Pass, b *Browser, o security.Origin) security.Subject {
+	s.mu.Lock()
+	p.know(b)
+	m := s.addPass(n)
+	sub, old := m.subject(o), s.oldest(p)
 	s.mu.Unlock()
 	if old != nil {
 		// If its row stays for now, Run tries again: it has ended already.
 		_ = s.end(ctx, old)
 	}
-	return m.subject(o), cookie, nil
+	return sub
+}
+
+// know needs the Service's mu.
+func (p *person) know(b *Browser) {
+	if b == nil {
+		return
+	}
+	p.browsers[b.Hash] = b.Seen
+	if len(p.browsers) > maxBrowsers {
+		var oldest [32]byte
+		for h, seen := range p.browsers {
+			if h != b.Hash && (oldest == [32]byte{} || seen < p.browsers[oldest]) {
+				oldest = h
+			}
+		}
+		delete(p.browsers, oldest)
+	}
 }
 
 // forget chooses the addresses that make room for a new one: what is too old,

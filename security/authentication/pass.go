@@ -29,11 +29,12 @@ func prefixOf(kind security.Via) string {
 	return ""
 }
 
+// subject is whom p stands for; the Service's mu is held.
 func (p *pass) subject(o security.Origin) security.Subject {
 	s := security.Subject{UserID: p.person.ID, Name: p.person.Name, Role: p.person.Role, Via: p.Kind, Session: p.ID,
-		Remote: label(o.Remote, maxDevice), Device: label(o.Device, maxDevice)}
-	if p.Kind == security.ViaSession {
-		s.Fresh = p.Created // each log-in shows the second factor
+		Remote: label(o.Remote, maxDevice), Device: label(o.Device, maxDevice), Scope: p.Scope, Single: p.Single, Held: p.Held, Fresh: p.Fresh, Machine: o.Machine}
+	if o.Machine != "" {
+		s.Device = label(o.MachineName, maxName) + " (device " + o.Machine + ")"
 	}
 	return s
 }
@@ -58,24 +59,76 @@ func (s *Service) Token(ctx context.Context, token string, o security.Origin) (s
 	return sub, done, nil
 }
 
-func (s *Service) recognise(kind security.Via, secret string, o security.Origin) (security.Subject, <-chan struct{}) {
+func (s *Service) recognise(kind security.Via, secret string, o security.Origin) (sub security.Subject, done <-chan struct{}) {
 	h, ok := digest(prefixOf(kind), secret)
 	if !ok {
-		return security.Subject{}, nil
-	}
-	s.mu.RLock()
-	p := s.byHash[h]
-	s.mu.RUnlock()
-	if p == nil || p.Kind != kind {
-		return security.Subject{}, nil
+		return sub, nil
 	}
 	now := s.clock.Now()
-	if p.over(now) {
-		s.close(p) // Run removes the row
-		return security.Subject{}, nil
+	s.mu.RLock()
+	p := s.byHash[h]
+	over := false
+	if p != nil && p.Kind == kind && (p.Machine == "" || p.Machine == o.Machine) && (h != p.before || now < p.beforeEnds) {
+		if over = p.over(now); !over {
+			p.seen.Store(int64(now))
+			sub, done = p.subject(o), p.done
+			if h != p.Hash {
+				sub.Fresh = 0 // the secret from before a step-up proves nothing new
+			}
+		}
 	}
-	p.seen.Store(int64(now))
-	return p.subject(o), p.done
+	s.mu.RUnlock()
+	if over {
+		s.close(p) // Run removes the row
+	}
+	if done != nil && o.Machine != "" {
+		done = s.doneFor(p, o.Machine)
+	}
+	return sub, done
+}
+
+// doneFor is the done of p for connections that showed machine's certificate:
+// it closes with the machine too.
+func (s *Service) doneFor(p *pass, machine string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.passes[p.ID] != p {
+		return p.done // closed
+	}
+	c := p.machines[machine]
+	if c == nil {
+		c = make(chan struct{})
+		if p.machines == nil {
+			p.machines = map[string]chan struct{}{}
+		}
+		p.machines[machine] = c
+	}
+	return c
+}
+
+// EndMachine ends all that a device's certificate was shown for: sessions
+// bound to it, and what runs over its connections.
+func (s *Service) EndMachine(ctx context.Context, machine string) error {
+	s.mu.Lock()
+	var bound []*pass
+	for _, p := range s.passes {
+		if p.Machine == machine {
+			bound = append(bound, p)
+		} else if c := p.machines[machine]; c != nil {
+			close(c)
+			delete(p.machines, machine)
+		}
+	}
+	s.mu.Unlock()
+	for _, p := range bound {
+		s.close(p)
+	}
+	for _, p := range bound {
+		if err := s.removeRow(ctx, p.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // end ends a pass at once and removes its row.
@@ -88,10 +141,15 @@ func (s *Service) end(ctx context.Context, p *pass) error {
 func (s *Service) own(sub security.Subject, kind security.Via) []*pass {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.ofPerson(sub.UserID, kind)
+}
+
+// ofPerson needs mu.
+func (s *Service) ofPerson(id string, kind security.Via) []*pass {
 	var own []*pass
 	now := s.clock.Now()
 	for _, p := range s.passes {
-		if p.Kind == kind && p.Person == sub.UserID && !p.over(now) {
+		if p.Kind == kind && p.Person == id && !p.over(now) {
 			own = append(own, p)
 		}
 	}
@@ -120,12 +178,20 @@ func (s *Service) Logout(ctx context.Context, sub security.Subject) error {
 
 // Sessions lists the subject's own, newest first.
 func (s *Service) Sessions(ctx context.Context, sub security.Subject) ([]security.SessionInfo, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	list := []security.SessionInfo{}
-	for _, p := range s.own(sub, security.ViaSession) {
-		list = append(list, security.SessionInfo{ID: p.ID, Created: p.Created, Seen: timebase.Wall(p.seen.Load()), Expires: p.ends(),
-			Remote: p.Remote, Device: p.Device, Current: sub.Via == security.ViaSession && p.ID == sub.Session})
+	for _, p := range s.ofPerson(sub.UserID, security.ViaSession) {
+		i := p.session()
+		i.Current = sub.Via == security.ViaSession && p.ID == sub.Session
+		list = append(list, i)
 	}
 	return list, nil
+}
+
+// session needs the Service's mu.
+func (p *pass) session() security.SessionInfo {
+	return security.SessionInfo{ID: p.ID, Created: p.Created, Seen: timebase.Wall(p.seen.Load()), Expires: p.ends(), Remote: p.Remote, Device: p.Device, Held: p.Held, Person: p.Person}
 }
 
 // EndSession ends one of the subject's own; NotFound for any other.
@@ -143,12 +209,20 @@ func (s *Service) Tokens(ctx context.Context, sub security.Subject) ([]security.
 }
 
 func (p *pass) info() security.TokenInfo {
-	return security.TokenInfo{ID: p.ID, Name: p.Name, Created: p.Created, Expires: p.Expires, Seen: timebase.Wall(p.seen.Load())}
+	return security.TokenInfo{ID: p.ID, Name: p.Name, Created: p.Created, Expires: p.Expires, Seen: timebase.Wall(p.seen.Load()), Scope: p.Scope}
 }
 
 // NewToken makes a token with the rights of its owner; the secret is shown
 // once. A token cannot make another, so a stolen one dies at its time.
 func (s *Service) NewToken(ctx context.Context, sub security.Subject, name string, life time.Duration) (security.TokenInfo, security.Secret, error) {
+	return s.NewScopedToken(ctx, sub, name, life, nil)
+}
+
+// Most of each a scope may name.
+const maxScope = 1000
+
+// NewScopedToken makes a token with some of its owner's rights; nil for all.
+func (s *Service) NewScopedToken(ctx context.Context, sub security.Subject, name string, life time.Duration, scope *security.Scope) (security.TokenInfo, security.Secret, error) {
 	var none security.TokenInfo
 	name = strings.TrimSpace(name)
 	switch {
@@ -156,6 +230,10 @@ func (s *Service) NewToken(ctx context.Context, sub security.Subject, name strin
 		return none, "", fault.New(fault.Forbidden, "an API token cannot make another", "log in with password and code and make it there")
 	case name == "" || label(name, maxDevice) != name:
 		return none, "", fault.New(fault.Invalid, "the token's name is empty, too long or not plain text", "give it a name of at most 200 bytes that says what it is for")
+	case sub.Held || sub.Single:
+		return none, "", fault.New(fault.Forbidden, "a token needs a log-in with two factors", "show your second factor first")
+	case scope != nil && (len(scope.Actions) > maxScope || len(scope.Cameras) > maxScope):
+		return none, "", fault.New(fault.Invalid, "the token's scope names too much", "name at most 1000 cameras, or none for all")
 	case life <= 0:
 		return none, "", fault.New(fault.Invalid, "the token would have expired already", "give it at least one day")
 	case life > MaxTokenLife:
@@ -164,7 +242,19 @@ func (s *Service) NewToken(ctx context.Context, sub security.Subject, name strin
 		return none, "", fault.Wrap(fault.Exhausted, nil, "you have 100 tokens, and more are not kept", "end one you no longer need")
 	}
 	t, secret := newPass(sub.UserID, security.ViaToken, name, s.clock.Now(), life, security.Origin{Remote: sub.Remote, Device: sub.Device})
+	if t.Scope = scope; scope != nil && len(scope.Actions) == 0 && len(scope.Cameras) == 0 {
+		t.Scope = nil
+	}
 	if s.person(sub) == nil {
+		return none, "", unknownPerson()
+	}
+	// Not while the person is disabled or deleted: that ends what there is.
+	release, err := s.alone(ctx)
+	if err != nil {
+		return none, "", err
+	}
+	defer release()
+	if p := s.person(sub); p == nil || s.stateOf(p) != security.PersonActive {
 		return none, "", unknownPerson()
 	}
 	if err := s.store.AddPass(ctx, t); err != nil {
@@ -200,6 +290,9 @@ func (s *Service) NewStreamSecret(ctx context.Context, sub security.Subject) (se
 	if p == nil {
 		return "", unknownPerson()
 	}
+	if sub.Held || sub.Single {
+		return "", fault.New(fault.Forbidden, "a stream secret needs a log-in with two factors", "show your second factor first")
+	}
 	id, secret := newID(), rand.Text()
 	sealed, err := s.sealer.Seal(streamPlace(p.ID, id), []byte(secret))
 	if err != nil {
@@ -211,6 +304,9 @@ func (s *Service) NewStreamSecret(ctx context.Context, sub security.Subject) (se
 		return "", err
 	}
 	defer release()
+	if s.stateOf(p) != security.PersonActive {
+		return "", unknownPerson()
+	}
 	if err := s.store.SetStream(ctx, p.ID, id, sealed); err != nil {
 		return "", fault.In("the stream secret could not be kept", err)
 	}
@@ -239,19 +335,20 @@ func (s *Service) Stream(ctx context.Context, user string, o security.Origin) (s
 		id     string
 		sealed []byte
 	)
-	if p != nil {
+	if p != nil && p.State == security.PersonActive {
 		id, sealed, done = p.StreamID, p.Stream, p.streamDone
+		sub = security.Subject{UserID: p.ID, Name: p.Name, Role: p.Role, Via: security.ViaStream, Session: id,
+			Remote: label(o.Remote, maxDevice), Device: label(o.Device, maxDevice)}
 	}
 	s.mu.RUnlock()
 	if id == "" {
 		return sub, "", nil, wrong
 	}
-	clear, err := s.sealer.Open(streamPlace(p.ID, id), sealed)
+	clear, err := s.sealer.Open(streamPlace(sub.UserID, id), sealed)
 	if err != nil {
-		return sub, "", nil, fault.In("the stream secret cannot be read", err)
+		return security.Subject{}, "", nil, fault.In("the stream secret cannot be read", err)
 	}
-	return security.Subject{UserID: p.ID, Name: p.Name, Role: p.Role, Via: security.ViaStream, Session: id,
-		Remote: label(o.Remote, maxDevice), Device: label(o.Device, maxDevice)}, security.Secret(clear), done, nil
+	return sub, security.Secret(clear), done, nil
 }
 
 // Failed counts a wrong RTSP secret against the limits of its address. It does

@@ -1,11 +1,14 @@
 // Package confidentiality keeps what is at rest unreadable without its key
 // (X.1453 §8.1-3): it seals recordings and small secrets, and holds the
-// hierarchy of keys: root > tenant > day > stream-day. Only the root key is in
-// clear on disk, in a file of its own that nobody else may read; each other
-// key is random and lies in the ring wrapped by the one above it with
-// AES-256-GCM, bound to its id, its parent's and its purpose.
+// hierarchy of keys: root > tenant > day > stream-day. The root key lies in a
+// file of its own that nobody else may read: in clear, wrapped by a passphrase,
+// or wrapped by a key that never leaves its device (PKCS#11). Each other key is
+// random and lies in the ring wrapped by the one above it with AES-256-GCM,
+// bound to its id, its parent's and its purpose. Rotation replaces root, tenant
+// and day keys and wraps anew what lay under them; recordings stay as they are.
 //
-// Invariants: no key is in an error or a log; unwrapped keys are in memory
+// Invariants: a crash between any two steps of a rotation leaves a ring and
+// exactly one root file that opens it; no key is in an error or a log; unwrapped keys are in memory
 // only; a key that was destroyed is forgotten here before Destroy returns, and
 // the ring has overwritten its wrapped bytes. No goroutines.
 package confidentiality
@@ -16,10 +19,8 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/base32"
-	"encoding/hex"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,11 +41,16 @@ const (
 
 // Keys is the hierarchy of one node. Methods are safe for concurrent use.
 type Keys struct {
-	root  []byte
-	ring  security.KeyRing
-	clock timebase.Clock
+	ring   security.KeyRing
+	clock  timebase.Clock
+	beside string                  // a root file that does not belong to these keys
+	crash  func(step string) error // called between a rotation's steps; tests end it there
 
-	mu   sync.Mutex        // guards open and held while a key is made, so that each is made once
+	rotating sync.Mutex // one rotation at a time; taken before mu
+	roots    opener     // guarded by rotating once OpenKeys has returned
+
+	mu   sync.Mutex // guards root, open and live, and is held while a key is made, so that each is made once
+	root root
 	open map[string][]byte // by id
 	live map[string]string // id by purpose
 }
@@ -52,6 +58,7 @@ type Keys struct {
 var (
 	_ security.StreamKeys = (*Keys)(nil)
 	_ security.Sealer     = (*Keys)(nil)
+	_ security.KeyStore   = (*Keys)(nil)
 )
 
 const (
@@ -60,96 +67,62 @@ const (
 	purposeStreamDay = "stream-day/"
 )
 
-// New opens the hierarchy whose root key is the file root.key in dir. With
-// create, a missing root key is made, unless the ring already holds keys: then
-// they would be lost for ever, and a fault says so. A file that others than
-// its owner may read or write is refused.
+// Config is what the hierarchy of one node needs.
+type Config struct {
+	Dir   string // where the root key's file is
+	Ring  security.KeyRing
+	Clock timebase.Clock
+	Keep  Keep
+	// Create makes a missing root key, unless the ring already holds keys:
+	// then they would be lost for ever, and a fault says so. It also brings a
+	// rotation that was cut off to its end.
+	Create bool
+}
+
+// New opens the hierarchy whose root key is the file root.key in dir.
 func New(ctx context.Context, dir string, ring security.KeyRing, clock timebase.Clock, create bool) (*Keys, error) {
-	k := &Keys{ring: ring, clock: clock, open: map[string][]byte{}, live: map[string]string{}}
-	path := filepath.Join(dir, "root.key")
-	root, err := readRoot(path)
+	return OpenKeys(ctx, Config{Dir: dir, Ring: ring, Clock: clock, Create: create})
+}
+
+// OpenKeys opens the hierarchy. A root file that others than its owner may read or
+// write is refused; a passphrase that does not open it is Forbidden; a root
+// kept in another way than Keep.Kind says is a Conflict.
+func OpenKeys(ctx context.Context, c Config) (*Keys, error) {
+	k := &Keys{ring: c.Ring, clock: c.Clock, open: map[string][]byte{}, live: map[string]string{},
+		roots: opener{dir: c.Dir, keep: c.Keep}, crash: func(string) error { return nil }}
+	tenant, have := c.Ring.Live(ctx, purposeTenant)
+	if have != nil && !fault.Is(have, fault.NotFound) {
+		return nil, have
+	}
+	var fits func([]byte) bool
+	if have == nil {
+		fits = func(key []byte) bool {
+			_, err := gcmOpen(key, aad(tenant.ID, tenant.Parent, tenant.Purpose), tenant.Bytes)
+			return err == nil
+		}
+	}
+	defer k.roots.forget()
+	var err error
+	k.root, k.beside, err = k.roots.find(ctx, fits, c.Create)
 	if errors.Is(err, fs.ErrNotExist) {
-		_, have := ring.Live(ctx, purposeTenant)
-		switch {
+		switch path := filepath.Join(c.Dir, clearName); {
 		case have == nil:
-			return nil, fault.New(fault.Conflict, "the root key "+path+" is missing, and recordings are sealed under it", "put the file back from its backup; without it they cannot be opened")
-		case !fault.Is(have, fault.NotFound):
-			return nil, have
-		case !create:
+			return nil, fault.New(fault.Conflict, "the root key "+path+" is missing, and recordings are sealed under it", "put the file back from its backup, or bring it back from a copy: bartizan keys import")
+		case !c.Create:
 			return nil, fault.New(fault.NotFound, "there is no root key at "+path, "name the data directory of a node that has run")
 		}
-		root, err = makeRoot(path)
+		k.root, err = k.roots.make(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
-	k.root = root
-	if _, _, err := k.current(ctx, rootID, purposeTenant, create); err != nil && (create || !fault.Is(err, fault.NotFound)) {
+	if c.Keep.Kind != "" && k.root.kind != c.Keep.Kind {
+		return nil, otherwise(k.root.kind, c.Keep.Kind)
+	}
+	if _, _, err := k.current(ctx, rootID, purposeTenant, c.Create); err != nil && (c.Create || !fault.Is(err, fault.NotFound)) {
 		return nil, err
 	}
 	return k, nil
-}
-
-func readRoot(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err != nil {
-		return nil, fault.Wrap(fault.Internal, err, "the root key "+path+" cannot be read", "run as the user who owns it")
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, fault.Wrap(fault.Internal, err, "the root key "+path+" cannot be read", "")
-	}
-	if fi.Mode().Perm()&0o077 != 0 {
-		return nil, fault.New(fault.Forbidden, "the root key "+path+" may be used by others than its owner", "run: chmod 600 "+path)
-	}
-	text := make([]byte, 2*keySize+2)
-	n, _ := f.Read(text) // a short file fails below, whatever the reason
-	key, err := hex.DecodeString(strings.TrimSpace(string(text[:n])))
-	if err != nil || len(key) != keySize {
-		// err would show the key's characters.
-		return nil, fault.New(fault.Corrupt, "the root key "+path+" is not a key", "put the file back from its backup")
-	}
-	return key, nil
-}
-
-// makeRoot writes a new root key so that the file is there whole or not at all.
-func makeRoot(path string) ([]byte, error) {
-	bad := func(err error) ([]byte, error) {
-		return nil, fault.Wrap(fault.Internal, err, "the root key "+path+" cannot be written", "check that the data directory may be written by this user")
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return bad(err)
-	}
-	key, err := random(keySize)
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.CreateTemp(dir, ".root.key-*") // mode 0600
-	if err != nil {
-		return bad(err)
-	}
-	_, err = f.WriteString(hex.EncodeToString(key) + "\n")
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Link(f.Name(), path) // unlike rename, never over a key that is there
-	}
-	if err := errors.Join(err, os.Remove(f.Name()), syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
-		return bad(err)
-	}
-	return key, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Current gives the key of a stream and a day (2006-01-02), making it first
@@ -234,23 +207,34 @@ func (k *Keys) make(ctx context.Context, parent, purpose string) (string, error)
 	if err != nil {
 		return "", err
 	}
+	id, err := newID()
+	if err != nil {
+		return "", err
+	}
+	w, err := wrapped(security.WrappedKey{ID: id, Parent: parent, Purpose: purpose, Created: k.clock.Now()}, over, key)
+	if err != nil {
+		return "", err
+	}
+	return id, k.ring.PutKey(ctx, w)
+}
+
+func newID() (string, error) {
 	name, err := random(idSize * 5 / 8)
-	if err != nil {
-		return "", err
-	}
-	id := strings.ToLower(base32.StdEncoding.EncodeToString(name))
-	wrapped, err := gcmSeal(over, aad(id, parent, purpose), key)
-	if err != nil {
-		return "", err
-	}
-	return id, k.ring.PutKey(ctx, security.WrappedKey{ID: id, Parent: parent, Purpose: purpose, Bytes: wrapped, Created: k.clock.Now()})
+	return strings.ToLower(base32.StdEncoding.EncodeToString(name)), err
+}
+
+// wrapped is w holding key under over.
+func wrapped(w security.WrappedKey, over, key []byte) (security.WrappedKey, error) {
+	var err error
+	w.Bytes, err = gcmSeal(over, aad(w.ID, w.Parent, w.Purpose), key)
+	return w, err
 }
 
 // unwrap gives the key of id. The hierarchy is three deep under the root; the
 // depth stops a ring whose parents go round.
 func (k *Keys) unwrap(ctx context.Context, id string, depth int) ([]byte, error) {
 	if id == rootID {
-		return k.root, nil
+		return k.root.key, nil
 	}
 	if key, ok := k.open[id]; ok {
 		return key, nil

@@ -48,6 +48,26 @@ func (r ring) DestroyKey(_ context.Context, id string, at timebase.Wall) error {
 	return nil
 }
 
+func (r ring) Children(_ context.Context, parent string) (out []security.WrappedKey, err error) {
+	for _, w := range r {
+		if w.Parent == parent && w.Destroyed == 0 {
+			out = append(out, w)
+		}
+	}
+	return out, nil
+}
+
+func (r ring) Replace(ctx context.Context, p security.Replacement) error {
+	_ = r.DestroyKey(ctx, p.Old, p.At)
+	if err := r.PutKey(ctx, p.New); err != nil {
+		return err
+	}
+	for _, w := range p.Changed {
+		r[w.ID] = w
+	}
+	return nil
+}
+
 func keys(t *testing.T, dir string, r security.KeyRing) *Keys {
 	t.Helper()
 	k, err := New(t.Context(), dir, r, timebase.System(), true)

@@ -102,7 +102,10 @@ type ServerConfig struct {
 	// looked at; false closes it. Failed is told of each wrong credential.
 	Admit  func(remote netip.Addr) bool
 	Failed func(remote netip.Addr, user string)
-	Log    func(remote netip.AddrPort, event string) // connection's end and reason; no secrets; nil: none
+	// Wrong is told of connections of strangers that ended because they spoke
+	// no RTSP or, with slow, asked nothing whole in time; nil: nobody.
+	Wrong func(remote netip.Addr, slow bool)
+	Log   func(remote netip.AddrPort, event string) // connection's end and reason; no secrets; nil: none
 
 	MaxConns      int           // 1000
 	MaxConnsPerIP int           // 250
@@ -167,6 +170,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	if cfg.Failed == nil {
 		cfg.Failed = func(netip.Addr, string) {}
+	}
+	if cfg.Wrong == nil {
+		cfg.Wrong = func(netip.Addr, bool) {}
 	}
 	if cfg.Admit == nil {
 		cfg.Admit = func(netip.Addr) bool { return true }

@@ -89,6 +89,7 @@ func (c *conn) loop(ctx context.Context) error {
 		switch {
 		case err != nil:
 			_ = c.answer(&message{status: 400, reason: "Bad Request"}, nil)
+			c.wrong(false)
 			return err
 		case ok && m != nil:
 			c.live()
@@ -106,6 +107,7 @@ func (c *conn) loop(ctx context.Context) error {
 			continue
 		}
 		if c.rd.garbage > 4<<10 {
+			c.wrong(false)
 			return errors.New("it does not speak RTSP")
 		}
 		if c.rd.w == c.rd.r {
@@ -120,10 +122,18 @@ func (c *conn) loop(ctx context.Context) error {
 				if next := c.limit(begun); next.IsZero() || next.After(time.Now()) {
 					continue // reports over UDP came meanwhile
 				}
+				c.wrong(true)
 				err = errors.New("no sign of life in time")
 			}
 			return err
 		}
+	}
+}
+
+// wrong tells of a stranger; who has shown a secret may be unlucky.
+func (c *conn) wrong(slow bool) {
+	if c.user == "" {
+		c.s.cfg.Wrong(c.remote.Addr(), slow)
 	}
 }
 
@@ -428,7 +438,7 @@ func (c *conn) prepare(m *message, k int, t transport) error {
 	if c.sink == nil {
 		c.session = rand.Text()
 		c.sink = &Sink{conn: c.c, wmu: &c.wmu, timeout: c.s.cfg.WriteTimeout, udp: !t.tcp, straight: true, bytes: &c.s.counts.bytes, units: &c.s.counts.units}
-		if tc, ok := c.c.(*net.TCPConn); ok {
+		if tc, ok := c.c.(interface{ SetWriteBuffer(int) error }); ok {
 			_ = tc.SetWriteBuffer(512 << 10) // what waits in the system is delay; the rest is the Stream's to drop
 		}
 	}

@@ -45,6 +45,7 @@ const (
 	MaxOffer    = 64 << 10 // bytes of an SDP offer
 	maxSections = 8        // media sections of an offer
 	maxConns    = 1024     // TCP connections, in all
+	maxConnsOf  = 128      // and of one address
 )
 
 // The times. A peer that sends nothing (no STUN check, no RTCP) for
@@ -75,6 +76,8 @@ type Config struct {
 	// Public are further addresses under which viewers reach this machine, such
 	// as that of a router that forwards the ports.
 	Public []netip.Addr
+	// Admit is asked before a TCP connection is read from; nil: all may come.
+	Admit func(remote netip.Addr) bool
 	// Sessions is the most viewers at once; 0 is 512.
 	Sessions int
 }
@@ -141,7 +144,7 @@ func (s *Server) Run(ctx context.Context) error {
 	silent := &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled, ScopeLevels: map[string]logging.LogLevel{}}
 	udpMux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: udp, Logger: silent.NewLogger("ice")})
 	tcpMux := ice.NewTCPMuxDefault(ice.TCPMuxParams{
-		Listener:                     &limited{Listener: tcp, slots: make(chan struct{}, maxConns), closed: make(chan struct{})},
+		Listener:                     &limited{Listener: tcp, slots: make(chan struct{}, maxConns), closed: make(chan struct{}), admit: s.cfg.Admit, by: map[netip.Addr]int{}},
 		Logger:                       silent.NewLogger("ice"),
 		ReadBufferSize:               32,
 		FirstStunBindTimeout:         5 * time.Second,
@@ -303,6 +306,32 @@ type limited struct {
 	slots  chan struct{}
 	closed chan struct{}
 	once   sync.Once
+	admit  func(netip.Addr) bool
+
+	mu sync.Mutex // guards by
+	by map[netip.Addr]int
+}
+
+// enter takes one of an address's places; false turns the connection away.
+func (l *limited) enter(a netip.Addr) bool {
+	if l.admit != nil && !l.admit(a) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.by[a] >= maxConnsOf {
+		return false
+	}
+	l.by[a]++
+	return true
+}
+
+func (l *limited) leave(a netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.by[a]--; l.by[a] <= 0 {
+		delete(l.by, a)
+	}
 }
 
 func (l *limited) Accept() (net.Conn, error) {
@@ -311,12 +340,19 @@ func (l *limited) Accept() (net.Conn, error) {
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			<-l.slots
+			return nil, err
+		}
+		from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+		a := from.Addr().Unmap().WithZone("")
+		if l.enter(a) {
+			return &timed{Conn: c, release: func() { l.leave(a); <-l.slots }}, nil
+		}
+		_ = c.Close()
 	}
-	return &timed{Conn: c, release: func() { <-l.slots }}, nil
 }
 
 func (l *limited) Close() error {

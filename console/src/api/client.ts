@@ -18,11 +18,20 @@ export class Problem extends Error {
 
 const base = '/api/v1';
 let onUnauthenticated: () => unknown = () => {};
+let onFactor: () => Promise<boolean> = async () => false;
 
 /** whenUnauthenticated is told of every 401 that is not an answer to a log-in. */
 export function whenUnauthenticated(f: () => unknown): void {
   onUnauthenticated = f;
 }
+
+/** whenFactorAsked is asked to let the person show a second factor again; it tells whether that was done. */
+export function whenFactorAsked(f: () => Promise<boolean>): void {
+  onFactor = f;
+}
+
+/** factorAsked reports whether a refusal goes away once the second factor is shown again. */
+export const factorAsked = (p: Problem): boolean => p.status === 403 && (p.kind === 'step-up' || /second factor again/i.test(p.message));
 
 export const url = (path: string, query?: Record<string, string | number | undefined>): string => {
   const q = new URLSearchParams();
@@ -68,7 +77,7 @@ export async function media(u: string, init: RequestInit = {}): Promise<Response
   return r;
 }
 
-async function call<T>(method: string, path: string, body?: unknown, query?: Record<string, string | number | undefined>, signal?: AbortSignal): Promise<T> {
+async function call<T>(method: string, path: string, body?: unknown, query?: Record<string, string | number | undefined>, signal?: AbortSignal, again = false): Promise<T> {
   let r: Response;
   try {
     r = await fetch(url(path, query), {
@@ -85,6 +94,7 @@ async function call<T>(method: string, path: string, body?: unknown, query?: Rec
   if (!r.ok) {
     const p = await problemOf(r);
     if (r.status === 401 && !(method === 'POST' && path === '/session') && path !== '/setup') onUnauthenticated();
+    if (!again && factorAsked(p) && (await onFactor())) return call(method, path, body, query, signal, true);
     throw p;
   }
   if (r.status === 204) return undefined as T;
@@ -94,6 +104,7 @@ async function call<T>(method: string, path: string, body?: unknown, query?: Rec
 export const api = {
   get: <T>(path: string, query?: Record<string, string | number | undefined>, signal?: AbortSignal) => call<T>('GET', path, undefined, query, signal),
   post: <T>(path: string, body: unknown = {}, signal?: AbortSignal) => call<T>('POST', path, body, undefined, signal),
+  put: <T>(path: string, body: unknown) => call<T>('PUT', path, body),
   patch: <T>(path: string, body: unknown) => call<T>('PATCH', path, body),
   del: (path: string) => call<void>('DELETE', path),
 };

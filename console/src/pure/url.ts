@@ -38,6 +38,6 @@ export function writeState(s: WorkState): string {
 /** backTo accepts only a path of our own, for going back after log-in. */
 export function backTo(next: string | null): string {
   if (!next || !next.startsWith('/') || next.startsWith('//') || next.includes('\\')) return '/live';
-  if (next.startsWith('/login') || next.startsWith('/setup')) return '/live';
+  if (next.startsWith('/login') || next.startsWith('/setup') || next.startsWith('/invit')) return '/live';
   return next;
 }

@@ -104,7 +104,7 @@ export async function arrive(): Promise<void> {
     }
   }
   who.known = true;
-  if (!who.session && !who.problem && !route.path.startsWith('/setup') && !route.path.startsWith('/login')) toLogin();
+  if (!who.session && !who.problem && !route.path.startsWith('/setup') && !route.path.startsWith('/invit') && !route.path.startsWith('/login')) toLogin();
   if (who.session && (route.path === '/' || route.path === '/login')) go(backTo(new URLSearchParams(route.search).get('next')), true);
 }
 
@@ -121,10 +121,17 @@ export async function loggedIn(s: Session, next: string): Promise<void> {
 
 function toLogin(): void {
   const here = location.pathname + location.search;
-  go(here === '/' ? '/login' : '/login?next=' + encodeURIComponent(here), true);
+  // What the company's log-in answered stands behind the #.
+  go((here === '/' ? '/login' : '/login?next=' + encodeURIComponent(here)) + (location.hash === '#company=refused' ? location.hash : ''), true);
+}
+
+/** refreshSession asks anew who one is, after one has shown or got a factor. */
+export async function refreshSession(): Promise<void> {
+  who.session = await api.get<Session>('/session').catch(() => who.session);
 }
 
 async function begin(): Promise<void> {
+  if (who.session?.held) return;
   socket.start();
   await Promise.all([loadCameras(), loadSystem()]);
 }
