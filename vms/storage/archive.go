@@ -119,6 +119,9 @@ func (a *Archive) Timeline(ctx context.Context, id vms.StreamID, from, to timeba
 		notes = append(notes, vms.StoredNote{At: last, Cause: vms.CauseCameraDown, Detail: "the camera sends nothing"})
 	}
 	damaged, err := s.cfg.Index.Damaged(ctx, id, from, to)
+	for i := range damaged {
+		damaged[i].Detail = "what is stored is missing or does not verify"
+	}
 	if err != nil {
 		return vms.Timeline{}, err
 	}

@@ -37,7 +37,7 @@ func (s *Storage) reading(ctx context.Context, id vms.SegmentID) (*opened, error
 		return e, nil
 	}
 	e := &opened{id: id, users: 1}
-	name := ""
+	name, span := "", part{}
 	if g := s.liveSegment(id); g != nil {
 		e.live, e.header, e.key, name = g, g.head, g.key, g.name()
 	} else {
@@ -50,10 +50,11 @@ func (s *Storage) reading(ctx context.Context, id vms.SegmentID) (*opened, error
 		}
 		name = fileName(row.Stream, dayOf(row.Start), id)
 		e.header = header{Stream: row.Stream, ID: id}
+		span = part{Start: row.Start, Duration: row.Stop.Sub(row.Start)}
 	}
 	var err error
 	if e.file, err = s.cfg.Files.Open(name); err != nil {
-		return nil, err
+		return nil, s.vanished(ctx, e, span, err)
 	}
 	if e.live == nil {
 		want := e.header
@@ -65,11 +66,25 @@ func (s *Storage) reading(ctx context.Context, id vms.SegmentID) (*opened, error
 		}
 		if err != nil {
 			e.file.Close()
-			return nil, fault.In("a recording cannot be opened", err)
+			return nil, s.vanished(ctx, e, span, fault.In("a recording cannot be opened", err))
 		}
 	}
 	s.edge.add(e)
 	return e, nil
+}
+
+// vanished writes down that all of a finished segment is damaged, if err means that
+// its file is gone or another's though the index still has it.
+func (s *Storage) vanished(ctx context.Context, e *opened, span part, err error) error {
+	if e.live != nil || !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Corrupt) {
+		return err
+	}
+	row, gone := s.cfg.Index.Segment(ctx, e.id)
+	if gone != nil {
+		return err // it was deleted just now
+	}
+	s.damaged(ctx, row.Stream, span, e.id)
+	return fault.Wrap(fault.Corrupt, err, "a recording is missing on the disk, or damaged", "restore it from a backup; run bartizan check")
 }
 
 func (s *Storage) liveSegment(id vms.SegmentID) *segment {

@@ -162,6 +162,31 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
+// A file that somebody took away is a hole once it was asked for, and no more a
+// recording.
+func TestAMissingFileIsTold(t *testing.T) {
+	n := newNode(t)
+	c := n.camera(testStream)
+	n.must(c.feed(20 * time.Second))
+	n.end()
+	n.restart()
+	a, ctx := n.s.Archive(), t.Context()
+	list, err := a.Fragments(ctx, testStream, testStart, testStart.Add(time.Minute), 0)
+	n.must(err)
+	g, err := n.db.Segment(ctx, list[0].Segment)
+	n.must(err)
+	n.must(os.Remove(filepath.Join(n.dir, "video", fileName(g.Stream, dayOf(g.Start), g.ID))))
+	for range 2 {
+		if _, err := a.Load(ctx, list[3], nil); !fault.Is(err, fault.Corrupt) || fault.Advice(err) == "" {
+			t.Errorf("a fragment without a file: %v", err)
+		}
+	}
+	tl := n.timeline(testStream)
+	if err := covers(tl); err != nil || len(tl.Spans) != 0 || tl.Holes[0].Cause != vms.CauseDamaged || tl.Holes[0].Detail == "" || tl.Holes[0].To != g.Stop {
+		t.Errorf("%v: %+v", err, tl)
+	}
+}
+
 func TestADamagedFragmentIsTold(t *testing.T) {
 	n := newNode(t)
 	c := n.camera(testStream)

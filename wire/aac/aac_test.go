@@ -128,6 +128,7 @@ func TestMuxWithASyncExtension(t *testing.T) {
 		want aac.Config
 	}{
 		{"40002420adca1fe0", aac.Config{ObjectType: aac.LC, SampleRate: 44100, Channels: 2, FrameLength: 1024}},
+		{"40002810adca00", aac.Config{ObjectType: aac.LC, SampleRate: 16000, Channels: 1, FrameLength: 1024}}, // of GStreamer: its end is cut off
 		{"400024203fc0", aac.Config{ObjectType: aac.LC, SampleRate: 44100, Channels: 2, FrameLength: 1024}},
 	} {
 		b, _ := hex.DecodeString(tc.hex)

@@ -20,10 +20,14 @@ func ParseMux(b []byte) (Mux, error) {
 	if len(b) > 1024 {
 		return Mux{}, errMux
 	}
-	return parseMux(bits.New(b), b)
+	return parseMux(bits.New(b), b, true)
 }
 
-func parseMux(r *bits.Reader, b []byte) (m Mux, err error) {
+// muxTail is how many bits follow the AudioSpecificConfig at least.
+const muxTail = 3 + 8 + 1 + 1
+
+// parseMux reads a configuration; alone says that nothing follows it in b.
+func parseMux(r *bits.Reader, b []byte, alone bool) (m Mux, err error) {
 	version := r.Bits(1)
 	if version == 1 && r.Flag() { // audioMuxVersionA
 		return m, errMux
@@ -53,6 +57,10 @@ func parseMux(r *bits.Reader, b []byte) (m Mux, err error) {
 		r.Skip(length - (r.Pos() - from))
 	}
 	to := r.Pos()
+	if left := r.Left(); alone && left < muxTail && r.Bits(left) == 0 { // some servers leave the rest out, all of it zero
+		m.Config = cut(b, from, to)
+		return m, nil
+	}
 	if r.Bits(3) != 0 { // frameLengthType: only byte counted frames
 		return m, errMux
 	}
@@ -73,16 +81,20 @@ func parseMux(r *bits.Reader, b []byte) (m Mux, err error) {
 	if r.Err() != nil || m.OtherBits >= 1<<20 {
 		return m, errMux
 	}
-	copy := bits.New(b)
-	copy.Skip(from)
-	w := bits.NewWriter(nil)
+	m.Config = cut(b, from, to)
+	return m, nil
+}
+
+// cut copies bits of b, from one up to another, to whole bytes.
+func cut(b []byte, from, to int) []byte {
+	r, w := bits.New(b), bits.NewWriter(nil)
+	r.Skip(from)
 	for n := to - from; n > 0; {
 		take := min(n, 32)
-		w.Put(uint64(copy.Bits(take)), take)
+		w.Put(uint64(r.Bits(take)), take)
 		n -= take
 	}
-	m.Config = w.Bytes()
-	return m, nil
+	return w.Bytes()
 }
 
 // latmValue is LatmGetValue (§1.7.3.1): a count of bytes, then the bytes.
@@ -104,7 +116,7 @@ func latmValue(r *bits.Reader) uint32 {
 func Element(b []byte, m *Mux, inBand bool, scratch []byte, frame func(m *Mux, au []byte)) (*Mux, []byte, error) {
 	r := bits.New(b)
 	if inBand && !r.Flag() { // useSameStreamMux
-		got, err := parseMux(r, b)
+		got, err := parseMux(r, b, false)
 		if err != nil {
 			return m, scratch, err
 		}
