@@ -25,6 +25,7 @@ lint:
 
 unit: ## all Go tests, race detector on, foreign peers required
 	BARTIZAN_PEERS=required go test -race -timeout 20m ./...
+	BARTIZAN_PEERS=required CGO_ENABLED=1 go test -tags pkcs11 ./engine/pkcs11
 
 console: ## the console is built from its source, and what is committed is that build
 	cd console && npm ci --no-audit --no-fund && npm run check && npm test && npm run build

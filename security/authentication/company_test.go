@@ -318,6 +318,7 @@ func TestF09_ForgedIDTokensAreRefused(t *testing.T) {
 			return m.Sum(nil)
 		}
 	}
+	bend := func(state string) string { return state }
 	come := func(token func(string) string) error {
 		o := newOffice(t, f.URL, func(c *CompanyConfig) {
 			c.Create, c.Roles = "matching", []ClaimRole{{"sub", "u1", security.RoleViewer}}
@@ -331,12 +332,20 @@ func TestF09_ForgedIDTokensAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.nonce, f.token = u.Query().Get("nonce"), token
-		_, _, err = o.Finish(ctx, secret, u.Query().Get("state"), "code", home)
+		_, _, err = o.Finish(ctx, secret, bend(u.Query().Get("state")), "code", home)
 		return err
 	}
 	if err := come(with("x", 1)); err != nil {
 		t.Fatalf("a right token: %v", err)
 	}
+	// This provider checks no PKCE, so state alone holds.
+	for _, state := range []string{"", newSecret()} {
+		bend = func(string) string { return state }
+		if err := come(with("x", 1)); !fault.Is(err, fault.Unauthenticated) {
+			t.Errorf("state %q: %v", state, err)
+		}
+	}
+	bend = func(state string) string { return state }
 	for name, token := range map[string]func(string) string{
 		"alg none":                  bare(`{"alg":"none"}`, func(string) []byte { return nil }),
 		"alg None":                  bare(`{"alg":"None","kid":"k"}`, func(string) []byte { return nil }),
