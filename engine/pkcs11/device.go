@@ -3,10 +3,13 @@
 package pkcs11
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
+	"os"
 	"strings"
 	"sync"
 
@@ -198,4 +201,24 @@ func wrong(what string, err error) error {
 		return nil
 	}
 	return fault.Wrap(fault.Unavailable, err, "the PKCS#11 device "+what, "see whether it is connected and initialised")
+}
+
+const maxPIN = 256
+
+// pin reads the PIN.
+func (c Config) pin() (string, error) {
+	f, err := os.Open(c.PINFile)
+	if err != nil {
+		return "", fault.Wrap(fault.Invalid, err, "the PIN of the PKCS#11 device cannot be read", "name its file in keys.pkcs11.pin_file")
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err == nil && fi.Mode().Perm()&0o077 != 0 {
+		return "", fault.New(fault.Forbidden, "the PIN's file "+c.PINFile+" may be used by others than its owner", "run: chmod 600 "+c.PINFile)
+	}
+	b, rerr := io.ReadAll(io.LimitReader(f, maxPIN))
+	if err := errors.Join(err, rerr); err != nil {
+		return "", fault.Wrap(fault.Invalid, err, "the PIN of the PKCS#11 device cannot be read", "")
+	}
+	return string(bytes.TrimRight(b, "\r\n")), nil
 }

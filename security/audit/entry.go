@@ -13,7 +13,6 @@ import (
 	"github.com/bartizan-vms/bartizan/security"
 )
 
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 // body is an entry as it is stored. The order of the fields is part of the
 // format.

@@ -372,11 +372,11 @@ func (r *tiles) SaveTiles([]tlog.Tile, [][]byte) {}
 
 // A trail of the first release: chained rows and a short head, no tree.
 func TestAnOldTrailIsTakenIntoTheTree(t *testing.T) {
-	m, tr, _ := signedLog(t, 10)
+	m, _, _ := signedLog(t, 10)
 	m.hashes, m.size, m.cps, m.origin, m.key = nil, 0, nil, "", nil
 	clear, _ := sealer("k").Open(headPlace, m.head)
 	m.head, _ = sealer("k").Seal(headPlace, clear[:oldHead])
-	tr = New(m, sealer("k"), timebase.System())
+	tr := New(m, sealer("k"), timebase.System())
 	if _, err := tr.Verify(t.Context()); err != nil {
 		t.Errorf("before its first start: %v", err)
 	}
