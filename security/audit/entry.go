@@ -13,7 +13,6 @@ import (
 	"github.com/bartizan-vms/bartizan/security"
 )
 
-
 // body is an entry as it is stored. The order of the fields is part of the
 // format.
 type body struct {
