@@ -71,7 +71,7 @@ func TestFaultsThatLoseNothing(t *testing.T) {
 						t.Errorf("%v without recording: %s, %q", h.To.Sub(h.From), h.Cause, h.Message)
 					}
 				}
-				_, numbers := pictures(t, n, added.ID, from, to)
+				_, numbers := pictures(t, n, added.ID, from, to, tt.loses)
 				for i := 1; i < len(numbers); i++ {
 					if step := numbers[i] - numbers[i-1]; step != 1 && !tt.loses || step == 0 || numbers[i] < numbers[i-1] {
 						t.Errorf("picture %d is followed by %d", numbers[i-1], numbers[i])
