@@ -11,6 +11,7 @@ package coraza
 import (
 	"context"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,6 +56,7 @@ var _ security.Inspector = (*WAF)(nil)
 func (w *WAF) Load() error {
 	w.once.Do(func() {
 		w.waf, w.err = coraza.NewWAF(coraza.NewWAFConfig().WithRootFS(ruleset.FS).WithDirectives(directives))
+		debug.FreeOSMemory() // reading the rules leaves twice what they take
 		if w.err != nil {
 			w.err = fault.Wrap(fault.Internal, w.err, "the rules of the web application firewall cannot be read", "set intrusion.waf: false and tell the maintainers")
 		}

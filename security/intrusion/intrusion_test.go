@@ -284,8 +284,8 @@ func TestI10_LimitsByAddressAccountAndRoute(t *testing.T) {
 		}
 		return ok
 	}
-	if n := count(other, "s1", "GET /a", 1000); n != 400 {
-		t.Errorf("one route: %d at once, want 400", n)
+	if n := count(other, "s1", "GET /a", 4500); n != 3000 {
+		t.Errorf("one route: %d at once, want 3000", n)
 	}
 	// Refused requests cost too: the account's bucket is empty as well.
 	if n := count(other, "s1", "GET /b", 10); n != 0 {
@@ -295,11 +295,11 @@ func TestI10_LimitsByAddressAccountAndRoute(t *testing.T) {
 		t.Errorf("another account: %d of 300", n)
 	}
 	b.clock.on(time.Second)
-	if n := count(other, "s1", "GET /a", 200); n != 60 {
-		t.Errorf("a second later: %d, want 60", n)
+	if n := count(other, "s1", "GET /a", 600); n != 300 {
+		t.Errorf("a second later: %d, want 300", n)
 	}
-	if n := count(evil, "", "", 3000); n != 2000 {
-		t.Errorf("one address: %d, want 2000", n)
+	if n := count(evil, "", "", 7000); n != 5000 {
+		t.Errorf("one address: %d, want 5000", n)
 	}
 	if b.Admit(evil) {
 		t.Error("a thousand requests over the limit led to nothing")

@@ -13,13 +13,13 @@ import (
 type rate struct{ each, burst float64 }
 
 // The limits. A console that opens a wall of 64 cameras asks some 300 things at
-// once, and a player that seeks some 20 ranges a second; an office behind one
-// address has many of them.
+// once, a player that seeks some 20 ranges a second, and a program that reads an
+// archive back hundreds; an office behind one address has many of them.
 var (
-	ofAddress = rate{400, 2000}
+	ofAddress = rate{1000, 5000}
 	ofLimited = rate{1, 5} // strangers at an address that is slowed
-	ofAccount = rate{150, 600}
-	ofRoute   = rate{60, 400}
+	ofAccount = rate{500, 4000}
+	ofRoute   = rate{300, 3000}
 )
 
 // slots is how many buckets there are. Under a secret hash they are shared by
