@@ -3,7 +3,7 @@
 //
 //   node console/test/e2e.mjs --base https://localhost:8443 --link LINK [--out DIR]
 //     [--camera URL --camera-user NAME --camera-password PASS [--camera-sub URL]]
-//     [--tiles 8] [--user admin] [--password '...'] [--hole-wait SECONDS] [--only who]
+//     [--tiles 8] [--user admin] [--password '...'] [--hole CAUSE: there must be one] [--only who]
 //
 // Without --link, --totp SECRET and the password of an existing person are used.
 import { createHmac } from 'node:crypto';
@@ -402,7 +402,9 @@ try {
       return null;
     });
     step('hole', found);
-    if (!found) return;
+    if (!found && opt.hole) throw new Error(`there should be a hole with cause ${opt.hole}`);
+    if (!found) return; // a node that never failed has none to show
+    if (opt.hole && found.cause !== opt.hole) throw new Error(`the hole's cause is ${found.cause}, not ${opt.hole}`);
     const s = page.locator('[role=slider]');
     await s.focus();
     const mid = (found.from + found.to) / 2;
