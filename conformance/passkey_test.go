@@ -3,28 +3,25 @@
 package conformance
 
 import (
-	"context"
 	"encoding/json"
-	"net/url"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/bartizan-vms/bartizan/api/client"
 	"github.com/bartizan-vms/bartizan/node/child"
 )
 
-// Passkeys in a real Chromium: its virtual authenticator registers, signs in
-// and steps up; a replay, an answer without user verification and a key whose
-// counter went back are refused.
-func TestF06_PasskeysInChromium(t *testing.T) {
+// Passkeys in a real Chromium with a virtual authenticator: registered, used by
+// one touch and from the name's field, shown again; an answer replayed, and one
+// without user verification, refused.
+func TestPasskeys(t *testing.T) {
 	peer(t, "node", "chromium")
 	if _, err := os.Stat("../console/node_modules/playwright-core"); err != nil {
 		t.Fatal("the console's packages are missing: run `make console`")
 	}
-	n, err := child.New(child.Options{Program: program, Dir: t.TempDir()})
+	n, err := child.New(child.Options{Program: program, Dir: t.TempDir(), Demo: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,49 +32,23 @@ func TestF06_PasskeysInChromium(t *testing.T) {
 		if err := n.Stop(); err != nil {
 			t.Errorf("the node ended with %v\n%s", err, n.Tail())
 		}
-		if t.Failed() {
-			t.Log(n.Tail())
-		}
 	})
-	const user, password = "Ann", "seven blue herons walk"
-	base, token, pin, err := client.ParseSetupLink(n.Link)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(base, client.Options{Pin: pin})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	w, err := c.Setup(t.Context(), token, user, password)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed, err := url.Parse(w.TOTPURI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A relying party has a name: addresses have no passkeys.
-	at, err := url.Parse(n.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "test/passkey.mjs", "--base", "https://localhost:"+at.Port(), "--user", user, "--password", password, "--totp", seed.Query().Get("secret"))
+	// A passkey belongs to a name; an address of numbers has none.
+	base := strings.Replace(n.URL, "127.0.0.1", "localhost", 1)
+	cmd := exec.CommandContext(t.Context(), "node", "test/passkey.mjs", "--base", base, "--link", n.Link)
 	cmd.Dir = "../console"
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = 10 * time.Second
 	said, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
 	var result struct {
-		OK     bool           `json:"ok"`
-		Steps  map[string]any `json:"steps"`
-		Failed []string       `json:"failed"`
+		OK    bool           `json:"ok"`
+		Steps map[string]any `json:"steps"`
 	}
-	if uerr := json.Unmarshal(said, &result); uerr != nil {
-		t.Fatalf("%v, %v\n%s", err, uerr, said)
+	if err := json.Unmarshal(said, &result); err != nil || !result.OK || result.Steps["replay refused"] == nil {
+		t.Errorf("%v\n%s", err, said)
 	}
-	if err != nil || !result.OK || result.Steps["a counter that went back is refused"] == nil {
-		t.Errorf("%v\n%s\nsteps %v", err, strings.Join(result.Failed, "\n"), result.Steps)
-	}
+	t.Logf("%s", said)
 }

@@ -25,7 +25,6 @@ export type Ceremony = S['CeremonyAnswer'];
 export type Device = S['Device'];
 export type Ban = S['Ban'];
 export type Signs = S['Signs'];
-export type Keys = S['KeyStatus'];
 /** Proof that an entry is in the signed log (RFC 6962 §2.1.1). */
 export type Proof = S['AuditProof'];
 
@@ -141,8 +140,4 @@ export const guard = {
   ban: (b: { network: string; reason: string; minutes: number }) => api.post<Ban>('/intrusion/bans', b),
   lift: (id: string) => api.del(`/intrusion/bans/${id}`),
   signs: () => api.get<Signs>('/intrusion/signals'),
-};
-export const keys = {
-  get: () => api.get<Keys>('/keys'),
-  rotate: () => api.post<S['KeyRotation']>('/keys/rotate'),
 };

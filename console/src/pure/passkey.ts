@@ -8,8 +8,11 @@ interface Ask {
 }
 const inner = (o: unknown): never => ((o as Ask).publicKey ?? o) as never;
 
-/** here reports whether this browser can hold passkeys at all. */
-export const here = (): boolean => typeof PublicKeyCredential === 'function' && 'parseRequestOptionsFromJSON' in PublicKeyCredential;
+/** named reports whether the page has a name: a passkey belongs to one, and numbers are none. */
+export const named = (): boolean => !/^[\d.]+$|:/.test(location.hostname);
+
+/** here reports whether this browser can use passkeys on this page at all. */
+export const here = (): boolean => named() && typeof PublicKeyCredential === 'function' && 'parseRequestOptionsFromJSON' in PublicKeyCredential;
 
 /** offers reports whether the browser can offer passkeys in the name's field. */
 export async function offers(): Promise<boolean> {
