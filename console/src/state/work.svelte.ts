@@ -160,10 +160,11 @@ class Work {
     if (this.mode === 'live') return this.playFrom(now() - 10_000, false);
     const fps = this.heroCamera?.status.streams?.find((s) => s.quality === 'main')?.fps || 25;
     const e = this.tiles.get(this.heroCamera?.id ?? '');
-    const base = e?.recorded && !this.playing ? e.recorded.now : this.clock.at;
+    // From the picture that is shown, to the middle of the one wanted: a measured rate is never exact.
+    const base = (e?.recorded && !this.playing && e.recorded.wall) || this.clock.at;
     this.playing = false;
     this.clock.pause();
-    const t = base + (n * 1000) / fps;
+    const t = base + ((n + 0.5) * 1000) / fps;
     this.clock.set(t);
     this.t = t;
     this.mode = 'play';
