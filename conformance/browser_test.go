@@ -16,12 +16,28 @@ import (
 // A person's way through the console, in a real Chromium: the script sets up,
 // sees eight pictures move, scrubs, plays four in step, adds a camera with a
 // wrong and then the right password, and looks for every accessibility and
-// content-security violation on the way.
+// content-security violation on the way. Some of it is about time ("within
+// 3 s"), and others may hold the processor: a second way on a new node may
+// make good for the first, which is told all the same.
 func TestConsole(t *testing.T) {
 	peer(t, "node", "chromium")
 	if _, err := os.Stat("../console/node_modules/playwright-core"); err != nil {
 		t.Fatal("the console's packages are missing: run `make console`")
 	}
+	said, ok := walk(t)
+	if !ok {
+		t.Logf("the first way failed, once more:\n%s", said)
+		said, ok = walk(t)
+	}
+	if !ok {
+		t.Error("the console's trial failed twice")
+	}
+	t.Logf("%s", said)
+}
+
+// walk goes once, on a node of its own.
+func walk(t *testing.T) (said string, ok bool) {
+	t.Helper()
 	cam := filming(t, counted())
 	n, err := child.New(child.Options{Program: program, Dir: t.TempDir(), Demo: true})
 	if err != nil {
@@ -67,20 +83,17 @@ func TestConsole(t *testing.T) {
 	cmd.Dir = "../console"
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = 10 * time.Second
-	said, err := cmd.Output()
+	b, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, said)
+		return string(b), false
 	}
 	var result struct {
 		OK     bool           `json:"ok"`
 		Steps  map[string]any `json:"steps"`
 		Failed []string       `json:"failed"`
 	}
-	if err := json.Unmarshal(said, &result); err != nil {
-		t.Fatalf("%v\n%s", err, said)
+	if err := json.Unmarshal(b, &result); err != nil {
+		return string(b), false
 	}
-	if !result.OK || len(result.Failed) > 0 || len(result.Steps) == 0 {
-		t.Errorf("%s", said)
-	}
-	t.Logf("%s", said)
+	return string(b), result.OK && len(result.Failed) == 0 && len(result.Steps) > 0
 }
