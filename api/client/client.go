@@ -40,6 +40,7 @@ type Options struct {
 	CA    []byte // PEM of the authority to trust
 	Pin   string // PinOf the authority to trust
 	Token string // bearer token
+	Code  string // of a second factor, for what a token alone may not do
 }
 
 // Client asks one node. Methods are safe for concurrent use; their errors are
@@ -48,6 +49,7 @@ type Client struct {
 	base  string
 	http  *http.Client
 	token string
+	code  string
 }
 
 // PinOf is the fingerprint of an authority's certificate as set-up links carry
@@ -78,7 +80,7 @@ func New(base string, o Options) (*Client, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig, t.Proxy = cfg, nil
 	t.ResponseHeaderTimeout = answerWithin
-	return &Client{base: "https://" + u.Host, http: &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, token: o.Token}, nil
+	return &Client{base: "https://" + u.Host, http: &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, token: o.Token, code: o.Code}, nil
 }
 
 func pinned(pin string) func(tls.ConnectionState) error {
@@ -127,7 +129,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return err
 	}
 	defer a.Body.Close()
-	if out == nil {
+	if out == nil || a.StatusCode == http.StatusNoContent {
 		_, err = io.Copy(io.Discard, io.LimitReader(a.Body, maxAnswer))
 		return err
 	}
@@ -140,8 +142,14 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 // Request makes a request with the token; path begins with "/".
 func (c *Client) Request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
 	r, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
-	if err == nil && c.token != "" {
+	if err != nil {
+		return nil, err
+	}
+	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.code != "" {
+		r.Header.Set("Bartizan-Code", c.code)
 	}
 	return r, err
 }

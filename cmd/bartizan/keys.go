@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,31 +49,8 @@ func (k keysAt) open(ctx context.Context, in io.Reader) (*node.KeyRoom, error) {
 	return node.KeysOf(ctx, k.Data, c, in, "", nil)
 }
 
-// ask sends a request with the code.
 func (k keysAt) ask(ctx context.Context, method, path string, in, out any) error {
-	n, err := k.client()
-	if err != nil {
-		return err
-	}
-	defer n.Close()
-	b, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	r, err := n.Request(ctx, method, path, bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	if k.Code != "" {
-		r.Header.Set("Bartizan-Code", k.Code)
-	}
-	a, err := n.Send(r)
-	if err != nil {
-		return err
-	}
-	defer a.Body.Close()
-	return json.NewDecoder(io.LimitReader(a.Body, 1<<20)).Decode(out)
+	return k.asking(ctx, k.Code, method, path, in, out)
 }
 
 type keysStatus struct{ keysAt }

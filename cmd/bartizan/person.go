@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -46,41 +43,7 @@ type proved struct {
 }
 
 func (p proved) ask(ctx context.Context, method, path string, in, out any) error {
-	n, err := p.client()
-	if err != nil {
-		return err
-	}
-	defer n.Close()
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(b)
-	}
-	r, err := n.Request(ctx, method, path, body)
-	if err != nil {
-		return err
-	}
-	if in != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if p.Code != "" {
-		r.Header.Set("Bartizan-Code", p.Code)
-	}
-	a, err := n.Send(r)
-	if err != nil {
-		return err
-	}
-	defer a.Body.Close()
-	if out == nil || a.StatusCode == http.StatusNoContent {
-		return nil
-	}
-	if err := json.NewDecoder(io.LimitReader(a.Body, 16<<20)).Decode(out); err != nil {
-		return fault.Wrap(fault.Internal, err, "the node's answer cannot be read", "is this program as new as the node?")
-	}
-	return nil
+	return p.asking(ctx, p.Code, method, path, in, out)
 }
 
 // everybody is what GET /api/v1/people answers.

@@ -79,7 +79,10 @@ type remote struct {
 	CA    string `help:"Authority to trust: the node's ca.pem." env:"BARTIZAN_CA" default:"./data/ca.pem" placeholder:"FILE"`
 }
 
-func (r remote) client() (*client.Client, error) {
+func (r remote) client() (*client.Client, error) { return r.clientWith("") }
+
+// clientWith sends a code of a second factor along.
+func (r remote) clientWith(code string) (*client.Client, error) {
 	token := os.Getenv("BARTIZAN_TOKEN")
 	if r.Token != "" {
 		b, err := os.ReadFile(r.Token)
@@ -91,7 +94,7 @@ func (r remote) client() (*client.Client, error) {
 	if token == "" {
 		return nil, fault.New(fault.Invalid, "no API token", "make one in System, then set BARTIZAN_TOKEN or give --token-file")
 	}
-	o := client.Options{Token: token}
+	o := client.Options{Token: token, Code: code}
 	b, err := os.ReadFile(filepath.Clean(r.CA))
 	switch {
 	case err == nil:
@@ -260,4 +263,14 @@ func (c cameraProbe) Run(ctx context.Context, s streams) error {
 	}
 	describe(s.out, p)
 	return nil
+}
+
+// asking sends one request with a code and reads the answer into out.
+func (r remote) asking(ctx context.Context, code, method, path string, in, out any) error {
+	n, err := r.clientWith(code)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	return n.Do(ctx, method, path, in, out)
 }
