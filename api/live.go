@@ -117,6 +117,10 @@ type (
 		Op     string `json:"op"`
 		Camera Camera `json:"camera"`
 	}
+	opRemoved struct {
+		Op     string       `json:"op"`
+		Camera vms.CameraID `json:"camera"`
+	}
 )
 
 // socket is one WebSocket. Its handler's goroutine reads; one goroutine writes;
@@ -408,7 +412,11 @@ func (k *socket) cameras(ctx context.Context) {
 			if !ok {
 				return
 			}
-			if k.sees(ctx, k.a, x.ID) {
+			switch {
+			case !k.sees(ctx, k.a, x.ID):
+			case x.Removed:
+				_ = k.tell(ctx, opRemoved{"removed", x.ID})
+			default:
 				_ = k.tell(ctx, opCamera{"camera", k.camera(x)})
 			}
 		}

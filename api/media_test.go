@@ -346,6 +346,14 @@ func TestLiveSocket(t *testing.T) {
 	if m, _ := e.hear(); m["op"] != "camera" || m["camera"].(map[string]any)["id"] != gateID {
 		t.Errorf("%v", m)
 	}
+	// A camera that is gone is told as gone, to who might see it, and never as a camera once more.
+	gone, hidden := s.world.cameras[gateID], s.world.cameras[yardID]
+	gone.Removed, hidden.Removed = true, true
+	s.world.changes <- hidden
+	s.world.changes <- gone
+	if m, _ := e.hear(); m["op"] != "removed" || m["camera"] != gateID {
+		t.Errorf("%v", m)
+	}
 	// Close, then the id is free again and nothing of the old one comes.
 	e.say(`{"op":"close","id":7}`)
 	e.say(`{"op":"open","id":7,"camera":"` + gateID + `","quality":"main"}`)

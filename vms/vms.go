@@ -157,6 +157,7 @@ type CameraStatus struct {
 	Message     string
 	Advice      string
 	Streams     []StreamStatus // main first
+	Removed     bool           // told once by Changes, when the camera is gone
 }
 
 // RunID names one uninterrupted connection to one stream, with one

@@ -273,7 +273,7 @@ func (m *Manager) tell(ctx context.Context) {
 }
 
 // Changes tells of every change of a camera's status, at most once a second a
-// camera. A camera that was removed is told of one last time, disabled. A
+// camera. A camera that was removed is told of one last time, Removed and disabled. A
 // listener slower than 256 changes loses some; List has the truth.
 func (m *Manager) Changes() (<-chan vms.CameraStatus, func()) {
 	s := m.changes.Subscribe(256)

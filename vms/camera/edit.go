@@ -319,7 +319,7 @@ func (m *Manager) Remove(ctx context.Context, id vms.CameraID) error {
 			m.cfg.Publisher.Forget(vms.StreamID{Camera: id, Quality: qualities[i]})
 		}
 	}
-	last.Enabled, last.State, last.Since = false, vms.StateDisabled, m.cfg.Clock.Now()
+	last.Removed, last.Enabled, last.State, last.Since = true, false, vms.StateDisabled, m.cfg.Clock.Now()
 	last.Cause, last.Message, last.Advice, last.Streams = removed.Cause, removed.Detail, "", nil
 	m.mu.Lock()
 	m.farewell = append(m.farewell, last)

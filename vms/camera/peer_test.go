@@ -340,7 +340,7 @@ func TestChangesComeOnceASecond(t *testing.T) {
 		for len(news) > 0 {
 			last = <-news
 		}
-		if last.State != vms.StateDisabled || last.Enabled || last.Message != "the camera was removed" {
+		if !last.Removed || last.State != vms.StateDisabled || last.Enabled || last.Message != "the camera was removed" {
 			t.Errorf("%+v", last)
 		}
 		a.mu.Lock()

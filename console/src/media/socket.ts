@@ -35,6 +35,7 @@ export class LiveSocket {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private wanted = false;
   oncamera: (c: Camera) => void = () => {};
+  onremoved: (id: string) => void = () => {};
   /** told when the way to the server opens or is lost */
   onstate: (up: boolean) => void = () => {};
 
@@ -92,14 +93,18 @@ export class LiveSocket {
   }
 
   private word(text: string): void {
-    let m: { op?: string; id?: number; camera?: Camera; units?: number; title?: string; detail?: string; message?: string } & Partial<InitWord>;
+    let m: { op?: string; id?: number; camera?: Camera | string; units?: number; title?: string; detail?: string; message?: string } & Partial<InitWord>;
     try {
       m = JSON.parse(text) as typeof m;
     } catch {
       return;
     }
-    if (m.op === 'camera') {
-      if (m.camera?.id) this.oncamera(m.camera);
+    if (typeof m.camera === 'object') {
+      if (m.op === 'camera' && m.camera.id) this.oncamera(m.camera);
+      return;
+    }
+    if (m.op === 'removed' && m.camera) {
+      this.onremoved(m.camera);
       return;
     }
     const s = this.subs.get(m.id ?? -1);

@@ -203,6 +203,7 @@ export function dropCamera(id: string): void {
 socket.oncamera = (c) => {
   if (cameras.loaded) putCamera(c);
 };
+socket.onremoved = dropCamera;
 
 export const link_ = $state({ up: true });
 socket.onstate = (up) => {
