@@ -242,6 +242,24 @@ export class Engine {
     this.mode = 'play';
     this.root.dataset.mode = 'play';
     this.follower.stop();
+    const r = this.player(camera, quality, audio);
+    this.dropContenders();
+    this.clearTimers();
+    this.failed = false;
+    // Made ready while the hand rested: its frame is there already.
+    const there = r.frames > 0 && r.ready && Math.abs(r.now - wall) < 1;
+    if (there) this.shown(r, r.wall, audio);
+    else r.seek(wall);
+    return r;
+  }
+
+  /** ready loads what play would show at wall, behind the scrubbed picture. */
+  ready(camera: string, quality: Quality, audio: boolean, wall: number): void {
+    if (this.mode !== 'scrub') return;
+    this.player(camera, quality, audio).seek(wall);
+  }
+
+  private player(camera: string, quality: Quality, audio: boolean): Recorded {
     const key = `${camera}/${quality}/${audio}`;
     if (!this.recorded || this.recordedKey !== key) {
       if (this.recorded) {
@@ -251,13 +269,7 @@ export class Engine {
       this.recordedKey = key;
       const r = new Recorded(camera, quality, audio, this.now, {
         frame: (w) => {
-          if (this.recorded !== r || this.mode !== 'play') return;
-          if (this.frontEl !== r.el || !this.still.hidden) this.front(r.el);
-          if (this.active || this.contenders.size) this.dropLive();
-          this.dropStale();
-          this.failed = false;
-          if (this.show.state !== 'moving' || this.show.transport !== 'mse' || this.show.reason) this.say({ state: 'moving', transport: 'mse', reason: '', advice: '', audio });
-          this.frame(w);
+          if (this.recorded === r && this.mode === 'play') this.shown(r, w, audio);
         },
         fail: (reason, advice, final) => {
           if (this.recorded !== r) return;
@@ -269,11 +281,17 @@ export class Engine {
       r.el.muted = this.muted;
       this.place(r.el, false);
     }
-    this.dropContenders();
-    this.clearTimers();
-    this.failed = false;
-    this.recorded.seek(wall);
     return this.recorded;
+  }
+
+  // A recorded frame stands in the player: it takes the tile.
+  private shown(r: Recorded, wall: number, audio: boolean): void {
+    if (this.frontEl !== r.el || !this.still.hidden) this.front(r.el);
+    if (this.active || this.contenders.size) this.dropLive();
+    this.dropStale();
+    this.failed = false;
+    if (this.show.state !== 'moving' || this.show.transport !== 'mse' || this.show.reason) this.say({ state: 'moving', transport: 'mse', reason: '', advice: '', audio });
+    this.frame(wall);
   }
 
   /** scrub shows the key picture of an instant over everything else. */

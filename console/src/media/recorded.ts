@@ -40,6 +40,8 @@ export class Recorded {
   /** what the present run of loading covers: from where, and how far it got */
   private runFrom = 0;
   private head = 0;
+  /** asked for, and not stood on yet: until then the element shows the old place */
+  private bound = false;
 
   constructor(
     readonly camera: string,
@@ -65,7 +67,12 @@ export class Recorded {
 
   /** ready: a frame can be shown at the playhead and more is there. */
   get ready(): boolean {
-    return !this.el.seeking && this.el.readyState >= 3 && this.holds(this.now);
+    return !this.seeking && this.el.readyState >= 3 && this.holds(this.now);
+  }
+
+  /** seeking: it is on its way, to load or to decode; asking again would only begin anew. */
+  get seeking(): boolean {
+    return this.bound || this.el.seeking;
   }
 
   holds(wall: number): boolean {
@@ -86,6 +93,7 @@ export class Recorded {
     if (this.closed) return;
     if (this.holds(wall)) {
       const t = (wall - this.origin) / 1000;
+      this.bound = false;
       this.el.currentTime = t;
       this.wake?.();
       // Buffered by an earlier run: go on loading where that one ended.
@@ -101,6 +109,7 @@ export class Recorded {
     this.ctl = new AbortController();
     this.wake?.();
     this.runFrom = this.head = from;
+    this.bound = seekTo !== undefined;
     void this.run(from, seekTo, ++this.gen, this.ctl.signal);
   }
 
@@ -158,11 +167,13 @@ export class Recorded {
         const end = await this.load(at, to, first ? seekTo : undefined, gen, signal);
         if (gone()) return;
         tries = 0;
+        this.bound = false;
         // A range that gave nothing new is a hole: look on behind it.
         at = end > at + 20 ? end : to;
         first = false;
       } catch (e) {
         if (gone() || (e as Error).name === 'AbortError') return;
+        this.bound = false;
         const p = e as { status?: number; message?: string; detail?: string };
         if (p.status === 404) {
           at = to;
@@ -206,7 +217,7 @@ export class Recorded {
           if (!(await this.append(p.bytes, gone))) return at;
           const dt = p.kind === 'fragment' && track ? decodeTime(p.bytes, track.id) : undefined;
           if (dt !== undefined) this.head = Math.max(this.head, zero + (dt / track!.timescale) * 1000);
-          if (!landed && p.kind === 'fragment') landed = this.land(Math.max(seekTo!, zero));
+          if (!landed && p.kind === 'fragment') this.bound = !(landed = this.land(Math.max(seekTo!, zero)));
         }
         while (!gone() && this.full()) await this.pauseFor(400);
       }

@@ -15,6 +15,7 @@ import { laneOf, want } from './lanes.svelte';
 export type WorkMode = 'live' | 'play' | 'scrub';
 
 const HOUR = 3_600_000;
+const REST_MS = 90;
 
 class Work {
   mode = $state<WorkMode>('live');
@@ -44,6 +45,9 @@ class Work {
   /** since when a tile has had no picture to show */
   private since = new Map<Engine, number>();
   private fitted = false;
+  /** what each tile does when the hand rests while scrubbing */
+  private rest = new Map<Engine, (t: number) => void>();
+  private resting_: ReturnType<typeof setTimeout> | undefined;
 
   get at(): number {
     return this.mode === 'live' ? now() : this.clock.at;
@@ -106,6 +110,19 @@ class Work {
     this.mode = 'scrub';
     this.t = x;
     for (const e of this.tiles.values()) e.scrub(x);
+    // A hand that rests is about to let go: what it would play is made ready.
+    clearTimeout(this.resting_);
+    this.resting_ = setTimeout(() => {
+      if (this.mode === 'scrub') for (const f of this.rest.values()) f(this.clock.at);
+    }, REST_MS);
+  }
+
+  /** resting tells a tile's way to get ready while scrubbing; call what it returns when that is over. */
+  resting(e: Engine, f: (t: number) => void): () => void {
+    this.rest.set(e, f);
+    return () => {
+      if (this.rest.get(e) === f) this.rest.delete(e);
+    };
   }
 
   /** release: play, or stand, from where the hand let go. */
@@ -223,7 +240,7 @@ class Work {
       this.lastDraw = ts;
       this.draw();
     }
-    if (this.mode === 'play' && ts - this.lastBeat > 120) {
+    if (this.mode === 'play' && ts - this.lastBeat > (this.buffering ? 30 : 120)) {
       this.lastBeat = ts;
       this.beat(ts);
     }
@@ -326,7 +343,7 @@ class Work {
     for (const e of players) {
       const r = e.recorded!;
       r.play();
-      if (r.el.seeking) continue;
+      if (r.seeking) continue;
       const fix = correct(r.now - at, this.rate);
       if (fix.seek) {
         if (ts - (this.lastSeek.get(e) ?? 0) < 900) continue;
