@@ -347,7 +347,9 @@ func TestDialIsTheCallers(t *testing.T) {
 	}
 	refusal := errors.New("not from this network")
 	err := dialling(t, cam.URL, func(c *Config) {
-		c.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, fault.Wrap(fault.Forbidden, refusal, "the address is not allowed", "") }
+		c.Dial = func(context.Context, string, string) (net.Conn, error) {
+			return nil, fault.Wrap(fault.Forbidden, refusal, "the address is not allowed", "")
+		}
 	})
 	if !errors.Is(err, refusal) || fault.KindOf(err) != fault.Forbidden {
 		t.Errorf("%v", err)
