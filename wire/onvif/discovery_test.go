@@ -123,7 +123,7 @@ func TestPoisonedAnswersAreMarked(t *testing.T) {
 			return probeMatches(id, device(3), "ftp://127.0.0.66/ javascript:alert(1) http://user:pass@127.0.0.66:8080/x http://169.254.169.254/latest http://attacker.example/onvif")
 		}
 		return probeMatches(id, device(i), "http://10.0.0.1:81/onvif/device_service") // a flood of devices from one address
-	}, 40)
+	}, maxFromOne+30)
 	good := crowd(t, "127.0.0.1:0", func(id string, _ int) string {
 		return probeMatches(strings.TrimPrefix(id, "urn:"), device(3), "http://127.0.0.1/onvif/device_service")
 	}, 1)
