@@ -157,6 +157,23 @@ func TestPoisonedAnswersAreMarked(t *testing.T) {
 	}
 }
 
+func TestAddressOfALinkLocalSender(t *testing.T) {
+	f := Found{From: netip.MustParseAddrPort("[fe80::1%eth0]:3702"), XAddrs: []XAddr{{"http://[fe80::1]:8000/onvif/device_service", false}}}
+	if a, ok := f.Address(); !ok || a != "http://[fe80::1%25eth0]:8000/onvif/device_service" {
+		t.Error(a, ok)
+	}
+	f.XAddrs[0] = XAddr{"http://[fe80::1]/x", false}
+	if a, ok := f.Address(); !ok || a != "http://[fe80::1%25eth0]/x" {
+		t.Error(a, ok)
+	}
+	if c, err := New(Config{URL: "http://[fe80::1%25eth0]/x"}); err != nil || c.home.Hostname() != "fe80::1%eth0" {
+		t.Error(err)
+	}
+	if a, ok := (Found{XAddrs: []XAddr{{"http://192.0.2.1/", true}}}).Address(); ok {
+		t.Error("a foreign address of an unknown sender is followed: " + a)
+	}
+}
+
 func TestSearchEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
