@@ -269,7 +269,7 @@ func TestBosch(t *testing.T) {
 	c := cam.dial(t)
 	ctx := t.Context()
 	k, err := c.Security.Capabilities(ctx)
-	if err != nil || !k.ECC || !k.PKCS10 || !slices.Equal(k.Curves, []string{"NIST P-256", "NIST P-384"}) || !k.MediaSigning || k.OwnKeys || !slices.Equal(k.RSALengths, []int{2048, 3072}) || k.Dot1XMethods[0] != "EAP-TLS" || !k.TLSVersionsSettable {
+	if err != nil || !k.ECC || !k.PKCS10 || !slices.Equal(k.Curves, []string{"secp256r1", "secp384r1"}) || !k.MediaSigning || k.OwnKeys || !slices.Equal(k.RSALengths, []int{2048, 3072}) || k.Dot1XMethods[0] != "EAP-TLS" || !k.TLSVersionsSettable {
 		t.Fatalf("%+v, %v", k, err)
 	}
 	key, takes, err := c.Security.CreateRSAKeyPair(ctx, 2048, "bartizan")

@@ -151,7 +151,7 @@ func everything(ctx context.Context, c *Client) {
 	k := c.Security
 	k.Capabilities(ctx)
 	k.CreateRSAKeyPair(ctx, 2048, "bartizan")
-	k.CreateECCKeyPair(ctx, "NIST P-256", "")
+	k.CreateECCKeyPair(ctx, "secp256r1", "")
 	k.GetKeyStatus(ctx, "k")
 	k.GetAllKeys(ctx)
 	k.DeleteKey(ctx, "k")
