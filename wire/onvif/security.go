@@ -42,6 +42,9 @@ func (s Security) Capabilities(ctx context.Context) (SecurityCapabilities, error
 	r, err := s.call(ctx, "GetServiceCapabilities")
 	e := r.Child("Capabilities")
 	k, t, x, m := e.Child("KeystoreCapabilities"), e.Child("TLSServerCapabilities"), e.Child("Dot1XCapabilities"), e.Child("MediaSigning")
+	if m == nil {
+		m = e.Child("MediaSigningCapabilities") // the name of its type
+	}
 	either := func(names ...string) bool {
 		for _, n := range names {
 			if toBool(k.Attr(n)) {
