@@ -26,6 +26,9 @@ func TestAxis(t *testing.T) {
 	if !k.HTTPFirmware || k.MaxUsers != 20 || !slices.Equal(k.TLS, []string{"1.2"}) || !slices.Equal(k.HashingAlgorithms, []string{"MD5", "SHA-256"}) {
 		t.Fatalf("capabilities %+v", k)
 	}
+	if m, err := c.Media.Capabilities(ctx); err != nil || m != (MediaCapabilities{MaxProfiles: 10, Snapshot: true, Rotation: true, Multicast: true, RTPOverRTSP: true, SecureRTSP: true, Mask: true, OSD: true}) {
+		t.Fatalf("%+v, %v", m, err)
+	}
 	profiles, err := c.Media.GetProfiles(ctx)
 	if err != nil || len(profiles) != 2 {
 		t.Fatalf("%+v, %v", profiles, err)
