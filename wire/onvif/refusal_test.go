@@ -353,6 +353,12 @@ func TestTLSIsTheCallersToDecide(t *testing.T) {
 	if err := dialling(t, s.URL, pinned([32]byte{})); err == nil || fault.Message(err) != "another camera stands at this address" {
 		t.Errorf("the caller's own words are lost: %v", err)
 	}
+	other := errors.New("another certificate")
+	if err := dialling(t, s.URL, func(c *Config) {
+		c.TLS = &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return other }}
+	}); ReasonOf(err) != Untrusted || !errors.Is(err, other) {
+		t.Errorf("the caller's refusal: %v", err)
+	}
 	c := cam.dial(t, func(c *Config) { c.URL = s.URL }, pinned(pin))
 	if v := c.Services()[nsMedia2]; !strings.HasPrefix(v.XAddr, "https://") {
 		t.Errorf("%+v goes down to clear HTTP", v)
