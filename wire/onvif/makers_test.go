@@ -130,6 +130,19 @@ func TestHikvision(t *testing.T) {
 	if err != nil || info.Model != "DS-2CD2143G2-I" {
 		t.Fatalf("%+v, %v", info, err)
 	}
+	nets, err := c.Device.GetNetworkInterfaces(ctx)
+	if err != nil || len(nets) != 1 || !nets[0].DHCP || nets[0].MTU != 1500 || !slices.Equal(nets[0].Addresses, []string{"192.168.1.64/24", "fe80::4619:b6ff:fe00:1/64"}) {
+		t.Fatalf("%+v, %v", nets, err)
+	}
+	if protocols, err := c.Device.GetNetworkProtocols(ctx); err != nil || len(protocols) != 3 || protocols[2].Enabled || protocols[1].Ports[0] != 554 {
+		t.Fatalf("%+v, %v", protocols, err)
+	}
+	if ntp, err := c.Device.GetNTP(ctx); err != nil || !slices.Equal(ntp.Servers, []string{"time.windows.com", "192.0.2.1"}) {
+		t.Fatalf("%+v, %v", ntp, err)
+	}
+	if topics, err := c.Events.GetEventProperties(ctx); err != nil || !slices.Equal(topics, []string{"tns1:RuleEngine", "tns1:RuleEngine/CellMotionDetector", "tns1:RuleEngine/CellMotionDetector/Motion", "Alarm/Tamper"}) {
+		t.Fatalf("%q, %v", topics, err)
+	}
 	profiles, err := c.Media.GetProfiles(ctx)
 	if err != nil || len(profiles) != 2 || c.Media.Second() {
 		t.Fatalf("%+v, %v", profiles, err)
