@@ -140,7 +140,7 @@ func TestHikvision(t *testing.T) {
 	if ntp, err := c.Device.GetNTP(ctx); err != nil || !slices.Equal(ntp.Servers, []string{"time.windows.com", "192.0.2.1"}) {
 		t.Fatalf("%+v, %v", ntp, err)
 	}
-	if topics, err := c.Events.GetEventProperties(ctx); err != nil || !slices.Equal(topics, []string{"tns1:RuleEngine", "tns1:RuleEngine/CellMotionDetector", "tns1:RuleEngine/CellMotionDetector/Motion", "Alarm/Tamper"}) {
+	if topics, err := c.Events.GetEventProperties(ctx); err != nil || !slices.Equal(topics, []string{"tns1:RuleEngine", "tns1:RuleEngine/CellMotionDetector", "tns1:RuleEngine/CellMotionDetector/Motion", "tnshik:Alarm/Tamper"}) {
 		t.Fatalf("%q, %v", topics, err)
 	}
 	profiles, err := c.Media.GetProfiles(ctx)
