@@ -141,6 +141,8 @@ func (sec *section) attribute(name, v string) {
 		if len(sec.types) < 32 { // an m= line that forgot its payload type
 			sec.types = append(sec.types, pt)
 		}
+	case "x-onvif-track":
+		sec.ONVIFTrack = v
 	}
 }
 

@@ -55,6 +55,9 @@ type Media struct {
 	// sets are not there (they then come in band).
 	Track media.Track
 	AAC   AAC
+	// ONVIFTrack is a=x-onvif-track: which track of a recording this is; ""
+	// when not told (ONVIF Streaming §6.2).
+	ONVIFTrack string
 }
 
 // AAC says how AAC is laid in RTP packets.
