@@ -137,7 +137,7 @@ func (v *Verifier) match(w waiting) {
 	} else {
 		v.run(&b, n, before)
 	}
-	v.prev = d
+	v.prev, v.heard = d, v.gone+len(v.items)
 	d.signedPart, d.whole = nil, nil
 }
 
@@ -160,7 +160,21 @@ func (v *Verifier) lead(o int, d, before *document, had bool, gap int) {
 			}
 		}
 	}
-	v.drop(o, Leading)
+	in := v.index(d)
+	for i := o; i < min(o+d.count, len(v.items)); i++ {
+		in[v.items[i].hash] = 0
+	}
+	b := book{v: v}
+	for i := range o {
+		it := &v.items[i]
+		if _, again := in[it.hash]; again && !it.blind {
+			b.item(it, Invalid) // it is in the run a second time
+		} else {
+			b.item(it, Leading)
+		}
+	}
+	b.flush()
+	v.consume(o)
 }
 
 // groupHash is what a document's gopHash is of items.
@@ -280,10 +294,21 @@ func (v *Verifier) run(b *book, n int, before *document) {
 		if in == nil {
 			in = v.index(d)
 		}
-		lost := walk(v.items[:end], d.hashes(), in, func(i int, r Result) { b.item(&v.items[i], r) })
+		found := false
+		lost := walk(v.items[:end], d.hashes(), in, func(i int, r Result) {
+			found = found || r == Authentic && v.items[i].told == nil
+			b.item(&v.items[i], r)
+		})
+		if !found && lost > 1 && !d.partial && (before == nil || !before.partial) {
+			v.r.Cut = true
+		}
 		b.missing(lost, v.placeOf(end))
 	}
 	b.flush()
+	v.short = 0
+	if d.partial && n > end {
+		v.short = d.hashes() - end
+	}
 	v.firstOK = end > 0
 	if end > 0 {
 		v.first = v.items[0].hash

@@ -71,6 +71,7 @@ type Report struct {
 	Scheme      Scheme
 	Counts      Counts
 	KeyChanged  bool
+	Cut         bool // a whole group of pictures is not there while its signature is
 	Start, End  time.Time // what the camera claims of its authentic pictures
 	Provenance  Provenance
 	Certificate *x509.Certificate // of who signed; nil if none was there
@@ -80,7 +81,7 @@ type Report struct {
 func (r *Report) conclude() {
 	c := &r.Counts
 	switch {
-	case c.Invalid > 0 || c.LostSEIs > 0 || c.BadSignatures > 0 || r.KeyChanged:
+	case c.Invalid > 0 || c.LostSEIs > 0 || c.BadSignatures > 0 || r.KeyChanged || r.Cut:
 		r.Verdict = NotAuthentic
 	case c.Authentic == 0:
 		r.Verdict = NotSigned

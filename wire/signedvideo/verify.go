@@ -70,6 +70,8 @@ type Verifier struct {
 	first       digest    // the first item it was matched with
 	firstOK     bool
 	unconfirmed int
+	short       int // hashes that the last partial group lacked while items were left over
+	heard       int // items there were when the last document was read
 	ended       bool
 }
 
@@ -405,6 +407,9 @@ func (v *Verifier) tail() {
 			v.place(LostSEI, 1)
 			v.drop(n, Invalid)
 		}
+	}
+	if v.short > 0 && len(v.items) <= v.short && v.gone+len(v.items) == v.heard {
+		v.drop(len(v.items), Invalid) // nothing came after: they are not the next group's, but this one's
 	}
 	v.drop(len(v.items), Pending)
 }
