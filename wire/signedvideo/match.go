@@ -155,7 +155,7 @@ func (v *Verifier) lead(o int, d, before *document, had bool, gap int) {
 		v.drop(g, Leading)
 		v.drop(o-g, Invalid)
 		return
-	case !had && slices.ContainsFunc(d.link, func(c byte) bool { return c != 0 }):
+	case !had && !v.forgot && slices.ContainsFunc(d.link, func(c byte) bool { return c != 0 }):
 		v.place(LostSEI, 1)
 	case g >= 0 && gap == 0:
 		v.r.Unsigned = true

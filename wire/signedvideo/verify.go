@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"hash"
+	"slices"
 	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
@@ -64,6 +65,7 @@ type Verifier struct {
 
 	synced      bool
 	counted     bool
+	forgot      bool      // documents that no key came for
 	last        uint32    // counter
 	presumed    int       // SEIs already counted as lost
 	prev        *document // the document before, if it was in turn
@@ -223,7 +225,7 @@ func (v *Verifier) sei(at int64, nalu []byte) {
 	v.docs = append(v.docs, waiting{d, at, limit})
 	v.drain()
 	if len(v.docs) > maxWaiting { // no key will come for the oldest
-		v.docs = v.docs[1:]
+		v.docs, v.forgot = v.docs[1:], true
 	}
 }
 
@@ -289,27 +291,12 @@ func (v *Verifier) read(w waiting) {
 		v.r.Vendor = w.vendor
 	}
 	if w.signed && !w.overGOP {
-		key := v.key.key
-		keys := w.keys()
-		if w.certificate {
-			key = keys[0].key
-			if !keys[len(keys)-1].same(v.key.key) {
-				v.changed(w.at)
-				return
-			}
-		}
-		if !w.verifies(key, v.digestOf(w.document)) {
-			for _, k := range keys {
-				if w.verifies(k.key, v.digestOf(w.document)) {
-					v.changed(w.at)
-					return
-				}
-			}
+		if by := v.signedByUs(w.document); by == another {
+			v.changed(w.at)
+			return
+		} else if by == nobody {
 			v.bad(w.at, "its signature does not verify")
 			return
-		}
-		if len(keys) > 0 && v.key.chain == nil && keys[0].same(v.key.key) {
-			v.key = keys[0]
 		}
 	}
 	if !w.general {
@@ -320,6 +307,28 @@ func (v *Verifier) read(w waiting) {
 		return
 	}
 	v.match(w)
+}
+
+// Who signed a document.
+const (
+	us      = iota // the stream's key, or for certificates one that brings it
+	another        // a key that the document brings
+	nobody
+)
+
+func (v *Verifier) signedByUs(d *document) int {
+	sum := v.digestOf(d)
+	if !d.certificate && d.verifies(v.key.key, sum) {
+		return us
+	}
+	keys := d.keys()
+	switch {
+	case !slices.ContainsFunc(keys, func(k signerKey) bool { return d.verifies(k.key, sum) }):
+		return nobody
+	case d.certificate && slices.ContainsFunc(keys, func(k signerKey) bool { return k.same(v.key.key) }):
+		return us
+	}
+	return another
 }
 
 func (v *Verifier) changed(at int64) {
