@@ -32,10 +32,13 @@ func (b *book) item(it *item, r Result) {
 	}
 	for _, e := range told {
 		b.v.unconfirmed--
-		if e.Result == Authentic && r != Authentic || r == Pending || r == Leading {
+		switch {
+		case r == Authentic:
+			b.emit(e)
+		case e.Result != Missing: // nobody vouches for what was missing
 			e.Result = r
+			b.emit(e)
 		}
-		b.emit(e)
 	}
 }
 
@@ -82,6 +85,14 @@ func (v *Verifier) match(w waiting) {
 	d := w.document
 	legacy := d.scheme == AxisLegacy
 	gap, had := 0, v.counted
+	b := book{v: v, d: d}
+	if !d.signed {
+		own := w.limit - v.gone
+		if own < 0 || own >= len(v.items) || v.items[own].told == nil {
+			return // it has left unvouched for
+		}
+		b.to = &v.items[own].told
+	}
 	if v.counted {
 		step := int32(d.counter - v.last)
 		if step <= 0 {
@@ -105,16 +116,11 @@ func (v *Verifier) match(w waiting) {
 		v.tell(Event{Result: LostSEI, Count: gap, From: w.at, To: w.at})
 	}
 	v.last, v.counted = d.counter, true
-	b := book{v: v, d: d}
-	if !d.signed {
-		if i := w.limit - v.gone; i >= 0 && i < len(v.items) && v.items[i].told != nil {
-			b.to = &v.items[i].told
-		}
-	}
 	if !v.synced {
 		o := v.locate(d, n, true)
-		if o < 0 { // it speaks of pictures before the first we have
-			v.prev, v.firstOK = d, false
+		if o < 0 { // it speaks of pictures before the first we have, or of none of these
+			v.prev, v.firstOK, v.heard = d, false, v.gone+len(v.items)
+			v.denied = v.denied || d.signed && v.speaks(d, n)
 			return
 		}
 		v.lead(o, d, before, had, gap)
@@ -139,6 +145,13 @@ func (v *Verifier) match(w waiting) {
 	}
 	v.prev, v.heard = d, v.gone+len(v.items)
 	d.signedPart, d.whole = nil, nil
+}
+
+// speaks reports whether a document that fits nothing should have spoken of
+// some of n items: of a whole group before its SEI, or of more than it counts.
+func (v *Verifier) speaks(d *document, n int) bool {
+	g := slices.IndexFunc(v.items[:n], func(it item) bool { return it.gop })
+	return g >= 0 && (n-g > d.count || slices.ContainsFunc(v.items[g+1:n], func(it item) bool { return it.gop }))
 }
 
 // lead resolves the o items before the first run. The link says whether there

@@ -7,8 +7,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"math/big"
 	mathrand "math/rand/v2"
@@ -252,5 +254,87 @@ func TestOpenSSL(t *testing.T) {
 				t.Errorf("openssl verifies another document: %s", said)
 			}
 		})
+	}
+}
+
+// TestAttested: a chip's word for a key is tied to that key, that chip and that
+// time. The layout is AxisCommunications/signed-video-framework's,
+// sv_axis_communications.c.
+func TestAttested(t *testing.T) {
+	chipKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chip := append([]byte{4, 0, 0x50, 1}, bytes.Repeat([]byte{7}, 14)...)
+	stamp := []byte("202611281200")
+	point, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command, err := hex.DecodeString("8022000000002141047b0002014504f0000012460121471092bbedfb9882ac16c7f01ae459059604")
+	if err != nil {
+		t.Fatal(err)
+	}
+	attributes, err := hex.DecodeString("7b000201290100007b0000030000087b0000031f3c00000800000000002000000200000000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.Sum256(command)
+	said := slices.Concat(h[:], []byte{0x41, 0x82, 0, 65}, point, []byte{0x42, 0x82, 0, 18}, chip, []byte{0x43, 0x82, 0, 37}, attributes,
+		[]byte{0x44, 0x82, 0, 2, 0, 0x20, 0x4f, 0x82, 0, 12}, stamp)
+	if len(said) != 186 {
+		t.Fatalf("%d bytes are said", len(said))
+	}
+	digest := sha256.Sum256(said)
+	signature, err := ecdsa.SignASN1(rand.Reader, chipKey, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := slices.Concat([]byte("hhvvoooo\x01"), stamp, []byte{0, byte(len(signature))}, signature)
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test vault"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: axisChip + hex.EncodeToString(chip), SerialNumber: "ACCC8E000001"}, NotAfter: time.Now().Add(time.Hour)}
+	ca, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	make := func(c *x509.Certificate, pub crypto.PublicKey) *x509.Certificate {
+		der, err := x509.CreateCertificate(rand.Reader, c, root, pub, ca)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	rootCert, leafCert := make(root, ca.Public()), make(leaf, chipKey.Public())
+	other := *leaf
+	other.Subject.CommonName = axisChip + hex.EncodeToString(append([]byte{4, 0, 0x50, 1}, bytes.Repeat([]byte{8}, 14)...))
+	late := slices.Clone(report)
+	late[20]++
+	for _, c := range []struct {
+		name   string
+		report []byte
+		leaf   *x509.Certificate
+		key    crypto.PublicKey
+		serial string
+		want   Answer
+	}{
+		{"as made", report, leafCert, key.Public(), "ACCC8E000001", OK},
+		{"another key", report, leafCert, chipKey, "ACCC8E000001", NotOK},
+		{"another chip", report, make(&other, chipKey.Public()), key.Public(), "ACCC8E000001", NotOK},
+		{"another time", late, leafCert, key.Public(), "ACCC8E000001", NotOK},
+		{"another camera", report, leafCert, key.Public(), "ACCC8E000002", NotOK},
+		{"none", nil, leafCert, key.Public(), "ACCC8E000001", NotOK},
+	} {
+		p := signerKey{c.key, []*x509.Certificate{c.leaf}, c.report}.judge([]*x509.Certificate{rootCert}, c.serial, time.Time{}, time.Time{})
+		if p.Path != c.want {
+			t.Errorf("%s: %s", c.name, p.Path)
+		}
 	}
 }

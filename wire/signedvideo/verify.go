@@ -65,6 +65,7 @@ type Verifier struct {
 
 	synced      bool
 	counted     bool
+	denied      bool      // a document came that spoke of none of the pictures it should have
 	forgot      bool      // documents that no key came for
 	last        uint32    // counter
 	presumed    int       // SEIs already counted as lost
@@ -342,7 +343,7 @@ func (v *Verifier) bound() {
 	for {
 		switch {
 		case v.hash == 0 && (v.gops > maxGOPs || v.held > maxHeld), len(v.items) > maxItems:
-		case v.hash != 0 && v.synced && v.gops > maxGOPs && len(v.docs) == 0:
+		case v.hash != 0 && (v.synced || v.denied) && v.gops > maxGOPs && len(v.docs) == 0:
 		default:
 			return
 		}
@@ -356,6 +357,8 @@ func (v *Verifier) bound() {
 		if v.synced {
 			v.place(LostSEI, 1)
 			v.presumed++
+			v.drop(n, Invalid)
+		} else if v.denied && v.items[0].gop {
 			v.drop(n, Invalid)
 		} else {
 			v.drop(n, Leading)
@@ -417,6 +420,11 @@ func (v *Verifier) tail() {
 			v.drop(n, Invalid)
 		}
 	}
+	if !v.synced && v.denied {
+		g := slices.IndexFunc(v.items, func(it item) bool { return it.gop })
+		v.drop(max(g, 0), Leading)
+		v.drop(min(max(v.heard-v.gone, 0), len(v.items)), Invalid)
+	}
 	if v.short > 0 && len(v.items) <= v.short && v.gone+len(v.items) == v.heard {
 		v.drop(len(v.items), Invalid) // nothing came after: they are not the next group's, but this one's
 	}
@@ -432,7 +440,7 @@ func (v *Verifier) Report() Report {
 	if !v.seen { // nothing leads where nothing follows
 		r.Counts.Pending, r.Counts.Leading = r.Counts.Pending+r.Counts.Leading, 0
 	}
-	r.Provenance = judge(v.key.chain, v.o.Roots, v.key.key, v.key.attestation, r.Start, v.o.Logged)
+	r.Provenance = v.key.judge(v.o.Roots, r.Vendor.Serial, r.Start, v.o.Logged)
 	if len(v.key.chain) > 0 {
 		r.Certificate = v.key.chain[0]
 	}

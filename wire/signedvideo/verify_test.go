@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bartizan-vms/bartizan/lab/clips"
+	"github.com/bartizan-vms/bartizan/wire/nal"
 	"github.com/bartizan-vms/bartizan/wire/signedvideo"
 )
 
@@ -119,6 +120,44 @@ func TestSpliced(t *testing.T) {
 	before.nalus = slices.Concat(bare.nalus, c.nalus)
 	if r := before.verify(signedvideo.Options{}); r.Verdict != signedvideo.AuthenticWithUncovered {
 		t.Errorf("unsigned pictures before a signer's first: %s, %s", r.Verdict, short(r.Counts))
+	}
+}
+
+// TestOtherPictures: the SEIs of one stream among the pictures of another say
+// nothing of these; that is no unsigned video, but a forged one.
+func TestOtherPictures(t *testing.T) {
+	for _, name := range []string{"plain", "low", "partial"} {
+		_, o := camera(t).variant(t, name)
+		s := gate(t, o)
+		_, others := clip(t, "street", clips.Sub)
+		var slices [][]byte
+		for _, u := range others {
+			for n := range nal.All(u.Data) {
+				if s.vcl(n) {
+					slices = append(slices, n)
+				}
+			}
+		}
+		for i, n := range s.nalus {
+			if s.vcl(n) {
+				s.nalus[i], slices = slices[0], slices[1:]
+			}
+		}
+		if r := s.verify(signedvideo.Options{}); r.Verdict != signedvideo.NotAuthentic || r.Counts.Authentic > 0 || r.Counts.Invalid < 100 {
+			t.Errorf("%s: %s, %s", name, r.Verdict, short(r.Counts))
+		}
+	}
+	// One group only, its first picture changed.
+	s := gate(t, camera(t).sign(signedvideo.Signing{})).tamper(t, "flip:1")
+	end := 0
+	for i, n := range s.nalus {
+		if s.sei(n) {
+			end = i + 1
+			break
+		}
+	}
+	if r := (stream{s.codec, s.nalus[:end]}).verify(signedvideo.Options{}); r.Verdict != signedvideo.NotAuthentic || r.Counts.Invalid < 13 {
+		t.Errorf("%s, %s", r.Verdict, short(r.Counts))
 	}
 }
 
