@@ -190,7 +190,7 @@ func (v *Verifier) lead(o int, d, before *document, had bool, gap int) {
 	v.consume(o)
 }
 
-// groupHash is what a document's gopHash is of items.
+// fits reports whether a document's hash of the group is that of items.
 func (v *Verifier) fits(d *document, items []item) bool {
 	v.h.Reset()
 	for i := range items {

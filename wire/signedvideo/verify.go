@@ -250,8 +250,11 @@ func (v *Verifier) drain() {
 func (v *Verifier) establish() {
 	for i := 0; i < len(v.docs) && v.key.key == nil; i++ {
 		w := v.docs[i]
+		if !w.signed {
+			continue
+		}
 		keys := w.keys()
-		if !w.signed || len(keys) == 0 {
+		if len(keys) == 0 {
 			continue
 		}
 		for j, k := range keys {
@@ -288,9 +291,6 @@ func (v *Verifier) digestOf(d *document) []byte {
 
 // read judges a document by itself and then what it says of pictures.
 func (v *Verifier) read(w waiting) {
-	if w.vendor != (Vendor{}) && w.signed {
-		v.r.Vendor = w.vendor
-	}
 	if w.signed && !w.overGOP {
 		if by := v.signedByUs(w.document); by == another {
 			v.changed(w.at)
@@ -299,6 +299,9 @@ func (v *Verifier) read(w waiting) {
 			v.bad(w.at, "its signature does not verify")
 			return
 		}
+	}
+	if w.vendor != (Vendor{}) && w.signed {
+		v.r.Vendor = w.vendor
 	}
 	if !w.general {
 		return
