@@ -265,14 +265,18 @@ func (v *Verifier) index(d *document) listing {
 }
 
 // after is the first place of an item behind at, or else its last; -1 if it is
-// in no place.
+// in no place. at must not go back from call to call: places passed are forgotten,
+// so that a list of one hash repeated costs no more than another.
 func (l listing) after(at int, it *item) int {
 	p, ok := l.first[it.hash]
 	if !ok || it.blind {
 		return -1
 	}
-	for p <= at && l.next[p] >= 0 {
-		p = l.next[p]
+	if p <= at && l.next[p] >= 0 {
+		for p <= at && l.next[p] >= 0 {
+			p = l.next[p]
+		}
+		l.first[it.hash] = p
 	}
 	return p
 }
@@ -308,10 +312,8 @@ func (v *Verifier) run(b *book, n int, before *document) {
 	d := b.d
 	end := min(d.count, n)
 	whole := d.count > 0 && d.count <= n && v.fits(d, v.items[:end])
-	var in listing
 	if !whole {
-		in = v.index(d)
-		end = v.extent(d, n, in)
+		end = v.extent(d, n, v.index(d))
 	}
 	if whole && v.linked(d, before) {
 		for i := range end {
@@ -323,11 +325,8 @@ func (v *Verifier) run(b *book, n int, before *document) {
 		}
 		b.missing(d.count-end, v.placeOf(end))
 	} else {
-		if whole {
-			in = v.index(d)
-		}
 		found := false
-		lost := walk(v.items[:end], d.hashes(), in, func(i int, r Result) {
+		lost := walk(v.items[:end], d.hashes(), v.index(d), func(i int, r Result) {
 			found = found || r == Authentic && v.items[i].told == nil
 			b.item(&v.items[i], r)
 		})
