@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/security"
@@ -134,6 +135,24 @@ func (s *server) deviceRoutes() {
 				return nil, err
 			}
 			return &body[DeviceCertificate]{DeviceCertificate{string(b)}}, nil
+		})
+	// RFC 5280 §5, RFC 2585 §3. Whoever is shown one of our certificates may ask
+	// whether it still counts.
+	open(s, huma.Operation{Method: "GET", Path: "/api/v1/devices/revoked.crl", OperationID: "get-revoked", Summary: "The certificates of devices that are refused, signed (a CRL)", Tags: tags, Responses: bytesOf("application/pkix-crl")},
+		func(context.Context, security.Origin, *nothing) (*huma.StreamResponse, error) {
+			if s.Devices == nil {
+				return nil, errHere
+			}
+			der, err := s.Devices.Revoked()
+			if err != nil {
+				return nil, err
+			}
+			return &huma.StreamResponse{Body: func(c huma.Context) {
+				_, w := humago.Unwrap(c)
+				w.Header().Set("Content-Type", "application/pkix-crl")
+				w.Header().Set("Cache-Control", "public, max-age=60")
+				_, _ = w.Write(der)
+			}}, nil
 		})
 	guarded(s, huma.Operation{Method: "POST", Path: "/api/v1/devices/{id}/approve", OperationID: "approve-device", Summary: "Sign a device's certificate", Tags: tags}, security.ActPeople, change,
 		func(ctx context.Context, a *asker, in *WithID) (out *body[Device], err error) {

@@ -37,11 +37,14 @@ func port0(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func startTrial(t *testing.T) trial {
+func startTrial(t *testing.T, change ...func(*Config)) trial {
 	t.Helper()
 	c := Default()
 	c.Data, c.Listen, c.RTSP.Secure, c.RTSP.Clear, c.WebRTC.Listen = t.TempDir(), port0(t), port0(t), port0(t), port0(t)
 	c.Intrusion.Loopback = true
+	for _, f := range change {
+		f(&c)
+	}
 	n, err := New(c, "test", slog.DiscardHandler)
 	if err != nil {
 		t.Fatal(err)

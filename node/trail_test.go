@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha1"
+	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
 	"encoding/base32"
@@ -39,8 +40,8 @@ type admin struct {
 
 const adminWords = "seven tall cranes over water"
 
-func begin(t *testing.T) *admin {
-	n := startTrial(t)
+func begin(t *testing.T, change ...func(*Config)) *admin {
+	n := startTrial(t, change...)
 	tr := &http.Transport{TLSClientConfig: blind, DialContext: from("127.0.0.3").DialContext}
 	t.Cleanup(tr.CloseIdleConnections)
 	a := &admin{t: t, n: n, http: &http.Client{Transport: tr, Timeout: 30 * time.Second}}
@@ -277,7 +278,7 @@ func TestK10_AChangeAndItsEntryAreOne(t *testing.T) {
 			return code, out
 		}
 	}
-	csr := makeCSR(t)
+	_, csr := makeCSR(t)
 	for _, x := range []struct {
 		action string
 		act    func() (int, map[string]any)
@@ -443,7 +444,87 @@ func difference(a, b string) string {
 	return out.String()
 }
 
-func makeCSR(t *testing.T) string {
+// A device of a real node: its certificate opens connections until it is
+// revoked, then none, neither new ones nor those that stand; and whoever asks,
+// without any log-in, finds it in the signed list.
+func TestG06_ARevokedDeviceAtARealNode(t *testing.T) {
+	t.Parallel()
+	a := begin(t, func(c *Config) { c.TLS.Clients = "ask" })
+	key, csr := makeCSR(t)
+	code := a.must(201, "POST", "devices/codes", `{"name":"wall"}`)["code"].(string)
+	id := a.must(202, "POST", "devices/enrol", fmt.Sprintf(`{"code":%q,"csr":%q}`, code, csr))["id"].(string)
+	a.must(503, "POST", "devices/certificate", fmt.Sprintf(`{"id":%q}`, id))
+	a.must(200, "POST", "devices/"+id+"/approve", "")
+	chain := []byte(a.must(200, "POST", "devices/certificate", fmt.Sprintf(`{"id":%q}`, id))["certificate"].(string))
+	leaf, rest := pem.Decode(chain)
+	top, _ := pem.Decode(rest)
+	ca, err := x509.ParseCertificate(top.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(leaf.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := func() *http.Client {
+		tr := &http.Transport{DialContext: from("127.0.0.4").DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true,
+			Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Bytes}, PrivateKey: key}}}}
+		t.Cleanup(tr.CloseIdleConnections)
+		return &http.Client{Transport: tr, Timeout: 10 * time.Second}
+	}
+	look := func(c *http.Client) (int, error) {
+		r, err := http.NewRequest("GET", "https://"+a.n.https+"/api/v1/session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Cookie", a.cookie)
+		res, err := c.Do(r)
+		if err != nil {
+			return 0, err
+		}
+		defer res.Body.Close()
+		_, err = io.Copy(io.Discard, res.Body)
+		return res.StatusCode, err
+	}
+	revoked := func() *x509.RevocationList {
+		tr := &http.Transport{TLSClientConfig: blind, DialContext: from("127.0.0.5").DialContext}
+		defer tr.CloseIdleConnections()
+		res, err := (&http.Client{Transport: tr}).Get("https://" + a.n.https + "/api/v1/devices/revoked.crl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		der, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/pkix-crl" || !strings.HasPrefix(res.Header.Get("Cache-Control"), "public") {
+			t.Fatalf("%d %v %v", res.StatusCode, res.Header, err)
+		}
+		l, err := x509.ParseRevocationList(der)
+		if err != nil || l.CheckSignatureFrom(ca) != nil {
+			t.Fatalf("%v", err)
+		}
+		return l
+	}
+	standing := device()
+	if code, err := look(standing); err != nil || code != 200 {
+		t.Fatalf("with the certificate: %d %v", code, err)
+	}
+	if l := revoked(); len(l.RevokedCertificateEntries) != 0 {
+		t.Errorf("revoked before: %v", l.RevokedCertificateEntries)
+	}
+	a.must(204, "DELETE", "devices/"+id, "")
+	if code, err := look(device()); err == nil {
+		t.Errorf("a new connection of the revoked device: %d", code)
+	}
+	if code, err := look(standing); err == nil && code != 401 {
+		t.Errorf("a standing connection of the revoked device: %d", code)
+	}
+	l := revoked()
+	if len(l.RevokedCertificateEntries) != 1 || l.RevokedCertificateEntries[0].SerialNumber.Cmp(cert.SerialNumber) != 0 || !l.NextUpdate.After(time.Now()) {
+		t.Errorf("%+v", l.RevokedCertificateEntries)
+	}
+}
+
+func makeCSR(t *testing.T) (*ecdsa.PrivateKey, string) {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -452,5 +533,5 @@ func makeCSR(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: b}))
+	return k, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: b}))
 }

@@ -55,6 +55,8 @@ type Devices struct {
 	all    map[string]*Device
 	serial map[string]string // serial, hexadecimal -> device
 	codes  map[[32]byte]enrolment
+	crl    []byte // the last signed list; nil when it must be made anew
+	made   timebase.Wall
 }
 
 // enrolment is an open code.
@@ -81,7 +83,7 @@ func NewDevices(ctx context.Context, store DeviceStore, people *Service, authori
 
 // take needs mu, or to be alone.
 func (d *Devices) take(x Device) {
-	d.all[x.ID] = &x
+	d.all[x.ID], d.crl = &x, nil
 	for _, c := range x.Certificates {
 		d.serial[c.Serial] = x.ID
 	}
@@ -476,12 +478,23 @@ func (a *Authority) pool() *x509.CertPool {
 	return p
 }
 
-// Revoked is a signed list of the serials that are refused (RFC 5280 §5), good
-// for a day, in DER.
+// A list of revoked certificates is good for crlLife, and made anew after
+// crlAge, or at once when a device changes.
+const (
+	crlLife = 24 * time.Hour
+	crlAge  = time.Hour
+)
+
+// Revoked is a signed list of the serials that are refused (RFC 5280 §5), in
+// DER. It is made once for all who ask: strangers may.
 func (d *Devices) Revoked() ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	now := d.clock.Now()
-	list := &x509.RevocationList{Number: big.NewInt(int64(now)), ThisUpdate: now.Time(), NextUpdate: now.Time().Add(24 * time.Hour)}
-	d.mu.RLock()
+	if age := now.Sub(d.made); d.crl != nil && age >= 0 && age < crlAge {
+		return d.crl, nil
+	}
+	list := &x509.RevocationList{Number: big.NewInt(int64(max(now, d.made+1))), ThisUpdate: now.Time(), NextUpdate: now.Time().Add(crlLife)}
 	for _, x := range d.all {
 		for _, c := range x.Certificates {
 			if b, err := hex.DecodeString(c.Serial); err == nil && x.State == security.DeviceRevoked && now < c.Expires {
@@ -489,10 +502,10 @@ func (d *Devices) Revoked() ([]byte, error) {
 			}
 		}
 	}
-	d.mu.RUnlock()
 	der, err := x509.CreateRevocationList(rand.Reader, list, d.authority.authority(), d.authority.key)
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, err, "the list of revoked certificates could not be made", "")
 	}
+	d.crl, d.made = der, now
 	return der, nil
 }
