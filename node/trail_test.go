@@ -431,6 +431,47 @@ func TestK10_AChangeAndItsEntryAreOne(t *testing.T) {
 	}
 }
 
+// What people do with the keys is many transactions, or a file that leaves: that
+// it begins is written first, or it does not begin; how it ended stands after.
+func TestK10_KeysAreUsedOnTheRecord(t *testing.T) {
+	t.Parallel()
+	a := begin(t)
+	_, recipient, err := NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies := fmt.Sprintf(`{"recipient":%q}`, recipient)
+	before := a.state()
+	a.breaking("trail", true)
+	for path, body := range map[string]string{"keys/rotate": "", "keys/export": copies} {
+		if code, out := a.do("POST", path, body); code != 503 || out["copy"] != nil {
+			t.Errorf("%s without a trail: %d %v", path, code, out)
+		}
+	}
+	a.breaking("trail", false)
+	if after := a.state(); after != before {
+		t.Fatal(difference(before, after))
+	}
+	a.breaking("change", true)
+	if code, _ := a.do("POST", "keys/rotate", ""); code < 500 {
+		t.Errorf("a rotation that the database refuses: %d", code)
+	}
+	a.breaking("change", false)
+	if n, _ := a.entries("keys.rotate.begin"); n["allowed"] != 1 || n["failed"] != 1 {
+		t.Errorf("%v", n)
+	}
+	if n, _ := a.entries("keys.rotate"); len(n) != 0 {
+		t.Errorf("a rotation that failed is told as done: %v", n)
+	}
+	a.must(200, "POST", "keys/rotate", "")
+	a.must(200, "POST", "keys/export", copies)
+	for _, action := range []string{"keys.rotate", "keys.export"} {
+		if n, e := a.entries(action); n["allowed"] != 1 || e["user"] != "anna" || e["session"] == "" {
+			t.Errorf("%s: %v %v", action, n, e)
+		}
+	}
+}
+
 // difference is the lines only one of two texts has.
 func difference(a, b string) string {
 	var out bytes.Buffer
