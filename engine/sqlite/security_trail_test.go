@@ -252,6 +252,33 @@ func BenchmarkTrailAlone(b *testing.B) {
 	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-us/entry")
 }
 
+// BenchmarkTrailFloor is one row of a table without index, durable: what no lone
+// entry can be cheaper than on this machine.
+func BenchmarkTrailFloor(b *testing.B) {
+	db := open(b)
+	if _, err := db.write.Exec("CREATE TABLE floor (id INTEGER PRIMARY KEY, body BLOB)"); err != nil {
+		b.Fatal(err)
+	}
+	add, err := db.write.Prepare("INSERT INTO floor (body) VALUES (?)")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer add.Close()
+	ctx, body := context.Background(), make([]byte, 400)
+	before := cpu()
+	for b.Loop() {
+		if err := db.Update(ctx, func(tx *sql.Tx) error {
+			s := tx.StmtContext(ctx, add)
+			defer s.Close()
+			_, err := s.ExecContext(ctx, body)
+			return err
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-us/entry")
+}
+
 // BenchmarkTrailMillion writes a million entries and verifies them; the bound
 // is a minute. Run it with -benchtime 1x.
 func BenchmarkTrailMillion(b *testing.B) {

@@ -23,8 +23,8 @@
 // that (syslog carries them).
 //
 // Invariants: Record returns nil only after the entry is durable, chained and in
-// the tree. A change may carry its entry in its own transaction
-// (security.Carry). Nothing is queued beyond the callers that wait: those who
+// the tree. A change carries its entry in its own transaction
+// (security.Carry): both stand or neither. Nothing is queued beyond the callers that wait: those who
 // come while a transaction runs share the next one. Secrets that callers let
 // slip are blanked before anything is written. The package owns no goroutine but
 // those of Run, which ends them.
