@@ -190,7 +190,9 @@ func (s *server) selfRoutes() {
 			if s.Persons == nil {
 				return nil, errHere
 			}
-			return nil, s.changes(ctx, a, "self.totp", self, "", "", func(ctx context.Context) error { return s.Persons.ConfirmTOTP(ctx, a.Subject, in.Body.Flow, in.Body.Code) })
+			return nil, s.changes(ctx, a, "self.totp", self, "", "", func(ctx context.Context) error {
+				return s.Persons.ConfirmTOTP(ctx, a.Subject, in.Body.Flow, in.Body.Code)
+			})
 		})
 	guarded(s, huma.Operation{Method: "POST", Path: "/api/v1/self/recovery-codes", OperationID: "new-recovery-codes", Summary: "Make new recovery codes; the old serve no more", DefaultStatus: 201, Tags: tags}, security.ActSelf, change,
 		func(ctx context.Context, a *asker, _ *nothing) (out *body[RecoveryCodes], err error) {

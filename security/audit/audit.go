@@ -24,10 +24,10 @@
 //
 // Invariants: Record returns nil only after the entry is durable, chained and in
 // the tree. A change carries its entry in its own transaction
-// (security.Carry): both stand or neither. Nothing is queued beyond the callers that wait: those who
-// come while a transaction runs share the next one. Secrets that callers let
-// slip are blanked before anything is written. The package owns no goroutine but
-// those of Run, which ends them.
+// (security.Carry): both stand or neither. Nothing is queued beyond the callers
+// that wait: those who come while a transaction runs share the next one. Secrets
+// that callers let slip are blanked before anything is written. The package owns
+// no goroutine but those of Run, which ends them.
 package audit
 
 import (
