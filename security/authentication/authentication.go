@@ -39,9 +39,9 @@
 // A session that began behind a device certificate is refused without it. No
 // error, log or printed value holds a secret. What somebody asks for is kept
 // before it holds, in one transaction with the entry its caller carries in ctx
-// (security.Carry), or does not come to be. Service.Run owns one goroutine (the caller's): it
-// ends what has expired and saves when things were last seen. Authority.Run
-// owns one too: it renews or reloads the certificate.
+// (security.Carry), or does not come to be. Service.Run owns one goroutine (the
+// caller's): it ends what has expired and saves when things were last seen.
+// Authority.Run owns one too: it renews or reloads the certificate.
 package authentication
 
 import (
