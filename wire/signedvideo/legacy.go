@@ -1,5 +1,7 @@
 package signedvideo
 
+import "bytes"
+
 // Axis Signed Video before 2.0: a group's list ends with the hash of the next
 // I picture under the old anchor, which ties groups together, so that picture
 // is judged twice. A stream's first list holds its first picture alone.
@@ -11,11 +13,8 @@ func (v *Verifier) legacy(b *book, n, extra int) {
 	if d.hashes() == 1 && d.count == 1 {
 		return
 	}
-	end := v.next(n)
-	closed := end < n
-	if !closed {
-		end -= extra
-	}
+	end := v.extent(d, n-extra, v.index(d))
+	closed := end < n && v.items[end].gop
 	set := func(i int, r Result) {
 		if i < end {
 			b.item(&v.items[i], r)
@@ -60,8 +59,17 @@ func (v *Verifier) signs(d *document, items []item) bool {
 	return d.verifies(v.key.key, g[:n])
 }
 
-// locateLegacy is locate for a document without a list.
+// locateLegacy is locate: by the first hash of the list if it begins a group,
+// or by trying where there is no list.
 func (v *Verifier) locateLegacy(d *document, n int, anywhere bool) int {
+	if d.hashes() > 0 {
+		for o := range n {
+			if it := &v.items[o]; it.gop && bytes.Equal(it.hash[:v.hash.Size()], d.hashAt(0)) {
+				return o
+			}
+		}
+		return v.locateListed(d, v.items[:n], anywhere)
+	}
 	if !anywhere {
 		return 0
 	}

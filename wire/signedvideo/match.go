@@ -141,26 +141,26 @@ func (v *Verifier) match(w waiting) {
 	d.signedPart, d.whole = nil, nil
 }
 
-// lead resolves the o items before the first run. Those that begin a group
-// could have been vouched for: if the document before has been there and did
-// not, they are not what it signed; if the link names one of them, a document
-// for them must have been there and is lost.
+// lead resolves the o items before the first run. The link says whether there
+// was a group before it; if so, that group's document must have been there, as
+// the pictures right before the run are. If it was there and vouched for none of
+// them, those whose group begins here are not what it signed. Whole groups
+// before a signer's first document nobody signed.
 func (v *Verifier) lead(o int, d, before *document, had bool, gap int) {
 	g := slices.IndexFunc(v.items[:o], func(it item) bool { return it.gop })
-	if g >= 0 && before != nil {
+	switch {
+	case o == 0:
+		return
+	case g >= 0 && before != nil:
 		v.drop(g, Leading)
 		v.drop(o-g, Invalid)
 		return
+	case !had && slices.ContainsFunc(d.link, func(c byte) bool { return c != 0 }):
+		v.place(LostSEI, 1)
+	case g >= 0 && gap == 0:
+		v.r.Unsigned = true
 	}
-	if g >= 0 && gap == 0 && !had {
-		for i := g; i < o; i++ {
-			if bytes.Equal(v.items[i].hash[:len(d.link)], d.link) && len(d.link) > 0 {
-				v.place(LostSEI, 1)
-				break
-			}
-		}
-	}
-	in := v.index(d)
+	in := v.index(d).first
 	for i := o; i < min(o+d.count, len(v.items)); i++ {
 		in[v.items[i].hash] = 0
 	}
@@ -202,11 +202,8 @@ func (d *document) hashes() int { return len(d.list) / d.hash.Size() }
 // none is found but the document must speak of the next items.
 func (v *Verifier) locate(d *document, n int, anywhere bool) int {
 	items := v.items[:n]
-	if d.overGOP {
-		return v.locateLegacy(d, n, anywhere)
-	}
 	if d.scheme == AxisLegacy {
-		return v.locateListed(d, items, anywhere)
+		return v.locateLegacy(d, n, anywhere)
 	}
 	budget := maxSearch
 	for o := 0; d.count > 0 && o+d.count <= n && budget > 0; o++ {
@@ -229,18 +226,42 @@ func (v *Verifier) locateListed(d *document, items []item, anywhere bool) int {
 		return -1
 	}
 	in := v.index(d)
-	return slices.IndexFunc(items, func(it item) bool { _, ok := in[it.hash]; return ok && !it.blind })
+	return slices.IndexFunc(items, func(it item) bool { return in.after(-1, &it) >= 0 })
 }
 
-// index maps a document's hashes to where they first stand in its list.
-func (v *Verifier) index(d *document) map[digest]int {
-	in := make(map[digest]int, d.hashes())
-	for i := d.hashes() - 1; i >= 0; i-- {
+// listing finds hashes in a document's list, where one may stand more than
+// once: coders repeat themselves in a still scene.
+type listing struct {
+	first map[digest]int
+	next  []int // the next place of the same hash, -1 for none
+}
+
+func (v *Verifier) index(d *document) listing {
+	n := d.hashes()
+	l := listing{make(map[digest]int, n), make([]int, n)}
+	for i := n - 1; i >= 0; i-- {
 		var h digest
 		copy(h[:], d.hashAt(i))
-		in[h] = i
+		l.next[i] = -1
+		if p, ok := l.first[h]; ok {
+			l.next[i] = p
+		}
+		l.first[h] = i
 	}
-	return in
+	return l
+}
+
+// after is the first place of an item behind at, or else its last; -1 if it is
+// in no place.
+func (l listing) after(at int, it *item) int {
+	p, ok := l.first[it.hash]
+	if !ok || it.blind {
+		return -1
+	}
+	for p <= at && l.next[p] >= 0 {
+		p = l.next[p]
+	}
+	return p
 }
 
 // guess says how many of n items belong to lost documents when nothing fits:
@@ -274,24 +295,22 @@ func (v *Verifier) run(b *book, n int, before *document) {
 	d := b.d
 	end := min(d.count, n)
 	whole := d.count > 0 && d.count <= n && v.fits(d, v.items[:end])
-	var in map[digest]int
+	var in listing
 	if !whole {
-		if d.hashes() > 0 {
-			in = v.index(d)
-		}
+		in = v.index(d)
 		end = v.extent(d, n, in)
 	}
 	if whole && v.linked(d, before) {
 		for i := range end {
 			b.item(&v.items[i], Authentic)
 		}
-	} else if in == nil && d.hashes() == 0 {
+	} else if d.hashes() == 0 {
 		for i := range end {
 			b.item(&v.items[i], Invalid)
 		}
 		b.missing(d.count-end, v.placeOf(end))
 	} else {
-		if in == nil {
+		if whole {
 			in = v.index(d)
 		}
 		found := false
@@ -343,10 +362,10 @@ func (v *Verifier) linked(d, before *document) bool {
 // partial group has no such end, so the list decides: what follows its last
 // match is taken as far as hashes are left over, but for the picture that made
 // the signer sign.
-func (v *Verifier) extent(d *document, n int, in map[digest]int) int {
+func (v *Verifier) extent(d *document, n int, in listing) int {
 	last, at := -1, -1
 	for i := range n {
-		if p, ok := in[v.items[i].hash]; ok && p > at && !v.items[i].blind {
+		if p := in.after(at, &v.items[i]); p > at {
 			last, at = i, p
 		}
 	}
@@ -366,14 +385,14 @@ func (v *Verifier) extent(d *document, n int, in map[digest]int) int {
 // walk compares items with a list in order and tells of each by set. An item
 // that is not where the list goes on is invalid; hashes passed over are
 // missing, but for those an invalid item stands in for.
-func walk(items []item, listed int, in map[digest]int, set func(i int, r Result)) (missing int) {
+func walk(items []item, listed int, in listing, set func(i int, r Result)) (missing int) {
 	at, invalid := -1, 0
 	skipped := map[int]bool{}
 	for i := range items {
 		it := &items[i]
-		p, ok := in[it.hash]
-		if !ok || it.blind || p <= at {
-			if ok && skipped[p] { // there, but in the wrong place
+		p := in.after(at, it)
+		if p <= at {
+			if skipped[p] { // there, but in the wrong place
 				delete(skipped, p)
 				missing--
 			} else {

@@ -58,8 +58,8 @@ type Verdict string
 
 // The verdicts, from the first that holds.
 const (
-	NotSigned              Verdict = "not-signed"     // no picture is vouched for, and none contradicted
-	NotAuthentic           Verdict = "not-authentic"  // something was changed, put in, or lost with its signature
+	NotSigned              Verdict = "not-signed"    // no picture is vouched for, and none contradicted
+	NotAuthentic           Verdict = "not-authentic" // something was changed, put in, or lost with its signature
 	AuthenticWithMissing   Verdict = "authentic-with-missing"
 	AuthenticWithUncovered Verdict = "authentic-with-uncovered"
 	WhollyAuthentic        Verdict = "authentic"
@@ -71,7 +71,8 @@ type Report struct {
 	Scheme      Scheme
 	Counts      Counts
 	KeyChanged  bool
-	Cut         bool // a whole group of pictures is not there while its signature is
+	Cut         bool      // a whole group of pictures is not there while its signature is
+	Unsigned    bool      // whole groups of pictures lie before the first that was ever signed
 	Start, End  time.Time // what the camera claims of its authentic pictures
 	Provenance  Provenance
 	Certificate *x509.Certificate // of who signed; nil if none was there
@@ -87,7 +88,7 @@ func (r *Report) conclude() {
 		r.Verdict = NotSigned
 	case c.Missing > 0:
 		r.Verdict = AuthenticWithMissing
-	case c.Uncovered > 0:
+	case c.Uncovered > 0 || r.Unsigned:
 		r.Verdict = AuthenticWithUncovered
 	default:
 		r.Verdict = WhollyAuthentic

@@ -27,11 +27,11 @@ type digest [64]byte
 type item struct {
 	at      int64
 	hash    digest
-	closing digest // before Axis 2.0: as the end of the group before
-	gop     bool   // begins a group of pictures
-	blind   bool   // its group's first picture is not there: nothing can match
-	suspect bool   // before Axis 2.0: it did not match as the end of the group before
-	raw     []byte // until the hash is known
+	closing digest  // before Axis 2.0: as the end of the group before
+	gop     bool    // begins a group of pictures
+	blind   bool    // its group's first picture is not there: nothing can match
+	suspect bool    // before Axis 2.0: it did not match as the end of the group before
+	raw     []byte  // until the hash is known
 	told    []Event // an unsigned SEI: what it says, until it is vouched for itself
 }
 
