@@ -325,7 +325,7 @@ func TestTrailThatTakesNothing(t *testing.T) {
 			t.Errorf("%s %s: %d %s", c[0], c[1], a.status, a.body)
 		}
 	}
-	if len(s.added) != 0 || !s.ended {
+	if len(s.added) != 0 || s.ended {
 		t.Error("what the trail did not take was done")
 	}
 }

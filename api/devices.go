@@ -81,7 +81,7 @@ func (s *server) deviceRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "device.code", security.Resource{Kind: "device"}, "", toJSON(in.Body), func() error {
+			err = s.acts(ctx, a, "device.code", security.Resource{Kind: "device"}, "", toJSON(in.Body), func() error {
 				code, ends, err := s.Devices.NewCode(ctx, a.Subject, in.Body.Name)
 				out = &body[EnrolmentCode]{EnrolmentCode{code.Reveal(), when(ends)}}
 				return err
@@ -93,19 +93,15 @@ func (s *server) deviceRoutes() {
 			if s.Devices == nil {
 				return nil, errHere
 			}
-			d, err := s.Devices.Enrol(ctx, in.Body.Code, []byte(in.Body.CSR), o)
-			e := s.entry(stranger(o, ""), "device.enrol", on(d.ID))
+			e := s.entry(stranger(o, ""), "device.enrol", on(""))
+			with, _ := security.Carry(ctx, e)
+			d, err := s.Devices.Enrol(with, in.Body.Code, []byte(in.Body.CSR), o)
 			if err != nil {
 				// A code that served already is an alarm (somebody else has it).
 				e.Outcome, e.Detail = security.Refused, fault.Message(err)
 				if werr := s.write(ctx, e); werr != nil {
 					return nil, werr
 				}
-				return nil, err
-			}
-			e.After = toJSON(device(d))
-			if err := s.write(ctx, e); err != nil {
-				_ = s.Devices.Revoke(context.WithoutCancel(ctx), d.ID)
 				return nil, err
 			}
 			return &body[Device]{device(d)}, nil
@@ -130,7 +126,7 @@ func (s *server) deviceRoutes() {
 				return nil, fault.New(fault.Unauthenticated, "the connection shows no device certificate", "connect with the certificate that is to be renewed")
 			}
 			var b []byte
-			err := s.changes(ctx, stranger(o, o.MachineName), "device.renew", on(o.Machine), "", "", func() (err error) {
+			err := s.changes(ctx, stranger(o, o.MachineName), "device.renew", on(o.Machine), "", "", func(ctx context.Context) (err error) {
 				b, err = s.Devices.Renew(ctx, o.Machine, []byte(in.Body.CSR))
 				return err
 			})
@@ -147,7 +143,7 @@ func (s *server) deviceRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "device.approve", on(in.ID), "", "", func() error {
+			err = s.changes(ctx, a, "device.approve", on(in.ID), "", "", func(ctx context.Context) error {
 				d, err := s.Devices.Approve(ctx, in.ID)
 				out = &body[Device]{device(d)}
 				return err
@@ -159,6 +155,6 @@ func (s *server) deviceRoutes() {
 			if s.Devices == nil {
 				return nil, errHere
 			}
-			return nil, s.changes(ctx, a, "device.revoke", on(in.ID), "", "", func() error { return s.Devices.Revoke(ctx, in.ID) })
+			return nil, s.changes(ctx, a, "device.revoke", on(in.ID), "", "", func(ctx context.Context) error { return s.Devices.Revoke(ctx, in.ID) })
 		})
 }

@@ -37,21 +37,26 @@ func (c *Cameras) Cameras(ctx context.Context) ([]vms.StoredCamera, error) {
 	return out, wrong(c.db.path, rows.Err())
 }
 
-// PutCamera keeps a camera as it is given, new or changed. Conflict when a
-// camera of that id was removed: ids are never used again.
-func (c *Cameras) PutCamera(ctx context.Context, s vms.StoredCamera) error {
+// PutCamera keeps cameras as they are given, new or changed, all or none.
+// Conflict when a camera of such an id was removed: ids are never used again.
+func (c *Cameras) PutCamera(ctx context.Context, cameras ...vms.StoredCamera) error {
 	return c.db.Update(ctx, func(tx *sql.Tx) error {
-		var n int
-		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM cameras_removed WHERE id = ?", s.ID).Scan(&n); err != nil {
-			return wrong(c.db.path, err)
+		for _, s := range cameras {
+			var n int
+			if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM cameras_removed WHERE id = ?", s.ID).Scan(&n); err != nil {
+				return wrong(c.db.path, err)
+			}
+			if n > 0 {
+				return fault.New(fault.Conflict, "this camera was removed", "add it anew")
+			}
+			_, err := tx.ExecContext(ctx, "REPLACE INTO cameras ("+cameraColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+				s.ID, s.Name, s.Position, s.Enabled, s.Demo, s.MainURL, s.SubURL, s.Username, s.Secret, s.Transport, s.Pin,
+				s.Record.Main, s.Record.Sub, s.Record.Audio, int64(s.Keep.Age), s.Keep.Bytes, int64(s.Created))
+			if err != nil {
+				return wrong(c.db.path, err)
+			}
 		}
-		if n > 0 {
-			return fault.New(fault.Conflict, "this camera was removed", "add it anew")
-		}
-		_, err := tx.ExecContext(ctx, "REPLACE INTO cameras ("+cameraColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-			s.ID, s.Name, s.Position, s.Enabled, s.Demo, s.MainURL, s.SubURL, s.Username, s.Secret, s.Transport, s.Pin,
-			s.Record.Main, s.Record.Sub, s.Record.Audio, int64(s.Keep.Age), s.Keep.Bytes, int64(s.Created))
-		return wrong(c.db.path, err)
+		return nil
 	})
 }
 

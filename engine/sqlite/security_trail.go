@@ -24,7 +24,9 @@ type Trail struct {
 
 // What each entry asks.
 const (
-	lastRow   = "SELECT " + linkColumns + " FROM trail ORDER BY seq DESC LIMIT 1"
+	lastRow = "SELECT " + linkColumns + " FROM trail ORDER BY seq DESC LIMIT 1"
+	ends    = `SELECT r.seq, r.hash, h.seq, h.idx, (SELECT sealed FROM trail_head WHERE id = 1)
+		FROM (SELECT 1) LEFT JOIN (SELECT seq, hash FROM trail ORDER BY seq DESC LIMIT 1) r LEFT JOIN (SELECT seq, idx FROM trail_hash ORDER BY idx DESC LIMIT 1) h`
 	addRow    = "INSERT INTO trail (" + linkColumns + ") VALUES (?,?,?,?,?,?,?)"
 	lastHash  = "SELECT seq, idx FROM trail_hash ORDER BY idx DESC LIMIT 1"
 	oneHash   = "SELECT hash FROM trail_hash WHERE idx = ?"
@@ -39,7 +41,7 @@ func (d *DB) Trail() *Trail {
 	if d.write == nil {
 		return t
 	}
-	for _, q := range []string{lastRow, addRow, lastHash, oneHash, addHash, getHead, writeHead} {
+	for _, q := range []string{ends, addRow, lastHash, oneHash, addHash, getHead, writeHead} {
 		if s, err := d.write.Prepare(q); err == nil { // else it is parsed each time, and tells then what is wrong
 			t.ready[q] = s
 		}
@@ -51,7 +53,7 @@ var _ audit.Store = (*Trail)(nil)
 
 // Write runs do in one durable transaction.
 func (t *Trail) Write(ctx context.Context, do func(audit.Tx) error) error {
-	return t.db.update(ctx, func(tx *sql.Tx) error { return do(&trailTx{ctx, t.db.path, tx, t.ready}) })
+	return t.db.update(ctx, func(tx *sql.Tx) error { return do(&trailTx{context.WithoutCancel(ctx), t.db.path, tx, t.ready}) })
 }
 
 // Read runs do over one committed state.
@@ -71,7 +73,7 @@ func (t *Trail) Read(ctx context.Context, do func(audit.Tx) error) error {
 // (security.Carry).
 func (t *Trail) OnCarry(write func(audit.Tx, security.Entry) error) {
 	carry := func(ctx context.Context, tx *sql.Tx, e security.Entry) error {
-		return write(&trailTx{ctx, t.db.path, tx, t.ready}, e)
+		return write(&trailTx{context.WithoutCancel(ctx), t.db.path, tx, t.ready}, e)
 	}
 	t.db.carry.Store(&carry)
 }
@@ -145,6 +147,26 @@ func scanLink(row scanner) (l security.Link, err error) {
 		err = fault.Newf(fault.Corrupt, "audit entry %d has a short hash", l.Seq)
 	}
 	return l, err
+}
+
+// Ends is where rows and tree end, and the sealed head, by one statement.
+func (x *trailTx) Ends() (e audit.Ends, err error) {
+	var (
+		hash      []byte
+		seq, tree sql.NullInt64
+		idx       sql.NullInt64
+	)
+	if _, err = x.one(ends, nil, &seq, &hash, &tree, &idx, &e.Head); err != nil {
+		return e, err
+	}
+	if seq.Valid && copy(e.Hash[:], hash) != len(e.Hash) {
+		return e, fault.Newf(fault.Corrupt, "audit entry %d has a short hash", seq.Int64)
+	}
+	e.Seq, e.Size = seq.Int64, tree.Int64
+	if idx.Valid {
+		e.Hashes = idx.Int64 + 1
+	}
+	return e, nil
 }
 
 // Last is the last link.

@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"math/big"
@@ -210,7 +211,15 @@ func (d *Devices) Enrol(ctx context.Context, code string, csr []byte, o security
 		return none, fault.New(fault.Exhausted, "too many devices wait for approval", "an administrator must approve or remove some first")
 	}
 	x := Device{ID: newID(), Person: e.person, Name: e.name, State: security.DevicePending, Public: public, Remote: label(o.Remote, maxDevice), Created: now}
+	security.Tell(ctx, func(t *security.Entry) {
+		i := d.info(&x)
+		after, _ := json.Marshal(map[string]string{"name": i.Name, "person": i.Person, "key": i.Key}) // of strings: never fails
+		t.Resource.ID, t.After = x.ID, string(after)
+	})
 	if err := d.put(ctx, x); err != nil {
+		d.mu.Lock()
+		d.codes[h] = e
+		d.mu.Unlock()
 		return none, err
 	}
 	return d.one(x.ID)
@@ -287,8 +296,8 @@ func (d *Devices) Approve(ctx context.Context, id string) (security.DeviceInfo, 
 	return d.one(id)
 }
 
-// Revoke ends a device. Memory comes first: it is refused from now on even
-// when the disk fails, and the caller is told so.
+// Revoke ends a device, the sessions that began behind its certificate, and at
+// once what runs over its connections.
 func (d *Devices) Revoke(ctx context.Context, id string) error {
 	release, err := d.alone(ctx)
 	if err != nil {
@@ -302,11 +311,11 @@ func (d *Devices) Revoke(ctx context.Context, id string) error {
 	if x.State != security.DeviceRevoked {
 		x.State, x.Revoked = security.DeviceRevoked, d.clock.Now()
 	}
-	d.mu.Lock()
-	d.take(x)
-	d.mu.Unlock()
-	err = d.people.EndMachine(ctx, id)
-	return errors.Join(fault.In("the device is refused, but that could not be kept yet: revoke it again", d.store.PutDevice(ctx, x)), err)
+	if err := d.put(ctx, x); err != nil {
+		return err
+	}
+	d.people.endMachine(id)
+	return nil
 }
 
 // Certificate is a device's, and the authority's, in PEM.
