@@ -62,6 +62,6 @@ type Authenticity interface {
 	Authentic(ctx context.Context, id StreamID, from, to timebase.Wall) ([]Authentic, error)
 	// Signer is who signs the stream; NotFound.
 	Signer(ctx context.Context, id StreamID) (Signer, error)
-	// Accept forgets the signer of both streams: a person says that the next one is the camera's.
-	Accept(ctx context.Context, id CameraID) error
+	// AcceptSigner forgets the signer of both streams: a person says that the next one is the camera's.
+	AcceptSigner(ctx context.Context, id CameraID) error
 }

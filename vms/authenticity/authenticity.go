@@ -8,7 +8,7 @@
 //     nothing is kept of it.
 //   - A signer is pinned when first seen. From then on another certificate,
 //     no signature, or pictures signed before make an alarming stretch; only a
-//     person lets another signer be pinned (Accept).
+//     person lets another signer be pinned (AcceptSigner).
 //   - Nothing here holds a picture back: who is slow loses, and verifies anew.
 //
 // Goroutines: Run owns one a stream and returns when all ended. State of a
@@ -81,8 +81,8 @@ func (r *Room) Signer(ctx context.Context, id vms.StreamID) (vms.Signer, error) 
 	return r.cfg.Store.Signer(ctx, id)
 }
 
-// Accept lets the next signer of both of a camera's streams be pinned.
-func (r *Room) Accept(ctx context.Context, id vms.CameraID) error {
+// AcceptSigner lets the next signer of both of a camera's streams be pinned.
+func (r *Room) AcceptSigner(ctx context.Context, id vms.CameraID) error {
 	for _, q := range [...]vms.Quality{vms.Main, vms.Sub} {
 		if err := r.cfg.Store.ForgetSigner(ctx, vms.StreamID{Camera: id, Quality: q}); err != nil {
 			return fault.In("the camera's signer cannot be forgotten", err)

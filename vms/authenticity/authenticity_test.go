@@ -387,7 +387,7 @@ func TestC6AnotherCertificate(t *testing.T) {
 		if is(a, vms.VerdictAltered) < 7*time.Second || is(a, vms.VerdictAuthentic) > 0 || !w.alarmed("another certificate") {
 			t.Errorf("%v %q", a, w.alarms)
 		}
-		if err := w.room.Accept(t.Context(), gate.Camera); err != nil {
+		if err := w.room.AcceptSigner(t.Context(), gate.Camera); err != nil {
 			t.Fatal(err)
 		}
 		if a := w.send(film{key: other, begin: time.Now()}.units(w.t)); is(a, vms.VerdictAuthentic) < 7*time.Second || is(a, vms.VerdictAltered) > 0 {

@@ -53,9 +53,9 @@ type watcher struct {
 	counted  int64                 // of the report's uncovered
 	keys     [16]timebase.Wall     // the latest key pictures, a ring
 	nkeys    int
-	earlier  string                // why this run's pictures are of an earlier time; "" if they are not
-	claimed  bool                  // this run has claimed a time
-	other    string                // why this run's signer is not the pinned one
+	earlier  string // why this run's pictures are of an earlier time; "" if they are not
+	claimed  bool   // this run has claimed a time
+	other    string // why this run's signer is not the pinned one
 	open     map[stretch]*vms.Authentic
 	kept     timebase.Wall
 }
