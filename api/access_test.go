@@ -23,6 +23,7 @@ import (
 func TestH01_EveryRouteChecksItsObject(t *testing.T) {
 	byObject := map[string]string{
 		"GET /api/v1/cameras/{id}": "", "PATCH /api/v1/cameras/{id}": `{"name":"x"}`, "DELETE /api/v1/cameras/{id}": "",
+		"GET /api/v1/cameras/{id}/signer": "", "DELETE /api/v1/cameras/{id}/signer": "",
 		"GET /api/v1/cameras/{id}/timeline": "?" + span, "GET /api/v1/cameras/{id}/video.mp4": "?" + span, "GET /api/v1/cameras/{id}/still.mp4": "", "GET /api/v1/cameras/{id}/still.jpg": "",
 		"POST /api/v1/cameras/{id}/whep": "v=0", "OPTIONS /api/v1/cameras/{id}/whep": "", "DELETE /api/v1/cameras/{id}/whep/{session}": "",
 	}

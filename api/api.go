@@ -47,8 +47,10 @@ type Config struct {
 	AuditLog security.TrailLog // the same trail as a signed log; nil for none
 	Cameras  vms.Cameras
 	Archive  vms.Archive
-	Playback vms.Playback
-	Live     vms.Live
+	// Authenticity tells what cameras' own signatures say of their streams.
+	Authenticity vms.Authenticity
+	Playback     vms.Playback
+	Live         vms.Live
 	// Persons, Passkeys, Company and Devices are how people prove who they are
 	// beside passwords; what is nil answers 501.
 	Persons  security.Persons
@@ -107,7 +109,7 @@ func New(c Config) (http.Handler, error) {
 func build(c Config) (*server, error) {
 	for name, v := range map[string]bool{
 		"Auth": c.Auth == nil, "Access": c.Access == nil, "Trail": c.Trail == nil, "Cameras": c.Cameras == nil,
-		"Archive": c.Archive == nil, "Playback": c.Playback == nil, "Live": c.Live == nil, "System": c.System == nil, "MIME": c.MIME == nil,
+		"Archive": c.Archive == nil, "Authenticity": c.Authenticity == nil, "Playback": c.Playback == nil, "Live": c.Live == nil, "System": c.System == nil, "MIME": c.MIME == nil,
 	} {
 		if v {
 			return nil, errors.New("api: Config." + name + " is missing")
@@ -159,6 +161,7 @@ func build(c Config) (*server, error) {
 	s.deviceRoutes()
 	s.cameraRoutes()
 	s.recordedRoutes()
+	s.authenticityRoutes()
 	s.liveRoutes()
 	s.systemRoutes()
 	s.peopleRoutes()

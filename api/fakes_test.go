@@ -56,6 +56,7 @@ type world struct {
 	cameras  map[vms.CameraID]vms.CameraStatus
 	added    []vms.NewCamera
 	changes  chan vms.CameraStatus
+	accepted bool // another signer
 	video    []byte
 	slowly   chan struct{} // a ReadAt beyond 1 MiB waits for it, if not nil
 	asked    []string
@@ -304,6 +305,22 @@ func (w *world) Changes() (<-chan vms.CameraStatus, func()) { return w.changes, 
 func (w *world) Timeline(_ context.Context, _ vms.StreamID, from, to timebase.Wall) (vms.Timeline, error) {
 	return vms.Timeline{From: from, To: to, Spans: []vms.Span{{From: from, To: from + 1}}, Holes: []vms.Hole{{From: from + 1, To: to, Cause: vms.CauseNodeDown}}}, nil
 }
+func (w *world) Authentic(_ context.Context, id vms.StreamID, from, to timebase.Wall) ([]vms.Authentic, error) {
+	if id.Camera != gateID {
+		return nil, nil
+	}
+	return []vms.Authentic{{From: from - 1, To: from + 1, Verdict: vms.VerdictAuthentic, Pictures: 9}, {From: from + 1, To: to + 1, Verdict: vms.VerdictAltered, Message: "changed"}}, nil
+}
+func (w *world) Signer(_ context.Context, id vms.StreamID) (vms.Signer, error) {
+	if id.Camera != gateID || w.accepted {
+		return vms.Signer{}, fault.New(fault.NotFound, "this camera has not signed its video", "")
+	}
+	return vms.Signer{Scheme: "ONVIF Media Signing", Certificate: "ab12"}, nil
+}
+func (w *world) AcceptSigner(ctx context.Context, _ vms.CameraID) error {
+	w.accepted = true
+	return w.carry(ctx)
+}
 func (w *world) Fragments(context.Context, vms.StreamID, timebase.Wall, timebase.Wall, int) ([]vms.Fragment, error) {
 	return nil, nil
 }
@@ -418,7 +435,7 @@ func (frozen) Mono() timebase.Media { return 0 }
 
 func (w *world) config() Config {
 	return Config{
-		Auth: w, Access: w, Trail: w, Cameras: w, Archive: w, Playback: w, Live: w, Clock: frozen{},
+		Auth: w, Access: w, Trail: w, Cameras: w, Archive: w, Authenticity: w, Playback: w, Live: w, Clock: frozen{},
 		System:  func(context.Context) (System, error) { return System{Version: "t"}, nil },
 		MIME:    func(media.Description) string { return `video/mp4; codecs="avc1.64001f,mp4a.40.2"` },
 		Log:     slog.New(slog.NewJSONHandler(&locked{w: w}, nil)),

@@ -238,6 +238,29 @@ func TestWHEP(t *testing.T) {
 	}
 }
 
+func TestWhatSignaturesSayIsToldBesideTheTimeline(t *testing.T) {
+	s := serve(t)
+	a := s.ask("GET", "/api/v1/cameras/"+gateID+"/timeline?from=2026-07-01T12:00:00Z&to=2026-07-01T12:01:00Z", "")
+	if a.status != 200 || !strings.Contains(a.body, `"authentic":[{"from":"2026-07-01T12:00:00Z"`) || !strings.Contains(a.body, `"to":"2026-07-01T12:01:00Z","verdict":"not-authentic","message":"changed"`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := s.ask("GET", "/api/v1/cameras/"+yardID+"/timeline?from=2026-07-01T12:00:00Z&to=2026-07-01T12:01:00Z", ""); a.status != 200 || strings.Contains(a.body, "authentic") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := s.ask("GET", "/api/v1/cameras/"+gateID+"/signer", ""); a.status != 200 || !strings.Contains(a.body, `"certificate":"ab12"`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := s.ask("GET", "/api/v1/cameras/"+yardID+"/signer", ""); a.status != 404 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := s.ask("DELETE", "/api/v1/cameras/"+gateID+"/signer", ""); a.status != 204 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := s.ask("GET", "/api/v1/cameras/"+gateID+"/signer", ""); a.status != 404 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
 // eventually polls by the world's own events, at most two seconds: what must
 // be cut is cut by then.
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -40,6 +40,9 @@ type Timeline struct {
 	To      time.Time `json:"to"`
 	Spans   []Span    `json:"spans" nullable:"false"`
 	Holes   []Hole    `json:"holes" nullable:"false"`
+	// Authentic is what the camera's own signatures say; of a camera that never
+	// signed, nothing.
+	Authentic []Authentic `json:"authentic,omitempty" nullable:"false"`
 }
 
 // Span is recorded without a break.
@@ -128,6 +131,9 @@ func (s *server) timeline(ctx context.Context, _ *asker, q *RangeQuery) (*body[T
 	}
 	for _, x := range t.Holes {
 		out.Holes = append(out.Holes, Hole{x.From.Time(), x.To.Time(), string(x.Cause), x.Detail})
+	}
+	if out.Authentic, err = s.authentic(ctx, id, t.From, t.To); err != nil {
+		return nil, err
 	}
 	return &body[Timeline]{out}, nil
 }

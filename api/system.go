@@ -181,7 +181,7 @@ func (s *server) document() ([]byte, error) {
 func blank() Config {
 	return Config{
 		Auth: struct{ security.Authenticator }{}, Access: struct{ security.Access }{}, Trail: struct{ security.Trail }{},
-		Cameras: struct{ vms.Cameras }{}, Archive: struct{ vms.Archive }{}, Playback: struct{ vms.Playback }{}, Live: struct{ vms.Live }{},
+		Cameras: struct{ vms.Cameras }{}, Archive: struct{ vms.Archive }{}, Authenticity: struct{ vms.Authenticity }{}, Playback: struct{ vms.Playback }{}, Live: struct{ vms.Live }{},
 		System: func(context.Context) (System, error) { return System{}, nil },
 		MIME:   func(media.Description) string { return "" },
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/bartizan-vms/bartizan/security/confidentiality"
 	"github.com/bartizan-vms/bartizan/security/intrusion"
 	"github.com/bartizan-vms/bartizan/vms"
+	"github.com/bartizan-vms/bartizan/vms/authenticity"
 	"github.com/bartizan-vms/bartizan/vms/camera"
 	"github.com/bartizan-vms/bartizan/vms/live"
 	"github.com/bartizan-vms/bartizan/vms/playback"
@@ -150,6 +151,12 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	}
 	archive := store.Archive()
 	recorder := recording.New(recording.Config{Cameras: cameras, Streams: hub, Recorder: store, Clock: n.clock, Journal: n.tell})
+	signed := authenticity.New(authenticity.Config{
+		Cameras: cameras, Streams: hub, Store: db, Clock: n.clock,
+		Alarm: func(name string, id vms.StreamID, what string) {
+			n.tell("signature of "+name+", "+string(id.Quality), what)
+		},
+	})
 	var decoder vms.Decoder
 	if f, err := ffmpeg.Find(); err == nil {
 		decoder = f
@@ -175,7 +182,7 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 		return nil, err
 	}
 	handler, err := api.New(api.Config{
-		Auth: h.people, Access: policy, Rights: policy, Trail: trail, AuditLog: trail, Cameras: cameras, Archive: archive, Playback: player, Live: watching,
+		Auth: h.people, Access: policy, Rights: policy, Trail: trail, AuditLog: trail, Cameras: cameras, Archive: archive, Authenticity: signed, Playback: player, Live: watching,
 		System: n.system(cameras, db.Cameras(), archive, decoder != nil), Health: n.health, MIME: fmp4.MIME,
 		Persons: h.people, Passkeys: h.people, Company: company, Devices: machines,
 		Guard: guard, Inspector: n.inspector(), Keys: keys,
@@ -195,6 +202,7 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	h.group.Add("people", h.people)
 	h.group.Add("rights", policy)
 	h.group.Add("recording", recorder)
+	h.group.Add("authenticity", signed)
 	h.group.Add("live", watching)
 	h.group.Add("cameras", cameras)
 	h.group.Add("viewers", service.Func(func(ctx context.Context) error { return pulled.Run(ctx, d.viewers(h.authority)...) }))

@@ -14,6 +14,7 @@ export type ProbeRequest = S['ProbeRequest'];
 export type Session = S['Session'];
 export type SessionInfo = S['SessionItem'];
 export type State = S['Status']['state'];
+export type Signer = S['Signer'];
 export type Stream = S['Stream'];
 export type Quality = Stream['quality'];
 export type StreamSecret = S['StreamSecret'];

@@ -9,14 +9,39 @@ export interface LHole extends LSpan {
   cause: string;
   message: string;
 }
+/** What the camera's own signatures say: verdict, and what is wrong in words. */
+export interface LProof extends LSpan {
+  cause: string;
+  message: string;
+}
 export interface Lane {
   a: number;
   b: number;
   spans: LSpan[];
   holes: LHole[];
+  proofs: LProof[];
 }
 
-export const emptyLane = (): Lane => ({ a: 0, b: 0, spans: [], holes: [] });
+export const emptyLane = (): Lane => ({ a: 0, b: 0, spans: [], holes: [], proofs: [] });
+
+const PROOF_RANK = ['authentic', 'uncovered', 'missing', 'unsigned', 'not-authentic'];
+
+/** proofAt is the worst that is said of t. */
+export function proofAt(l: Lane, t: number): LProof | undefined {
+  let worst: LProof | undefined;
+  for (const p of l.proofs) if (t >= p.a && t < p.b && (!worst || PROOF_RANK.indexOf(p.cause) > PROOF_RANK.indexOf(worst.cause))) worst = p;
+  return worst;
+}
+
+export function proofClass(verdict: string): 'good' | 'partly' | 'wrong' {
+  return verdict === 'authentic' ? 'good' : verdict === 'uncovered' ? 'partly' : 'wrong';
+}
+
+export function proofWords(p: LProof): string {
+  if (p.cause === 'authentic') return 'signed by the camera, verified';
+  if (p.cause === 'uncovered') return 'signed by the camera, in part';
+  return p.message || 'not what the camera signed';
+}
 
 /** What a cause is called where there is only room for a few words. */
 const WORDS: Record<string, string> = {
@@ -71,7 +96,7 @@ const SLACK = 2;
  * not touch, what was known is dropped: a lane never pretends to know between.
  */
 export function splice(l: Lane, f: Lane): Lane {
-  if (l.b <= l.a || f.b < l.a || f.a > l.b) return { a: f.a, b: f.b, spans: joinSpans(f.spans, SLACK), holes: joinHoles(f.holes, SLACK) };
+  if (l.b <= l.a || f.b < l.a || f.a > l.b) return { a: f.a, b: f.b, spans: joinSpans(f.spans, SLACK), holes: joinHoles(f.holes, SLACK), proofs: joinHoles(f.proofs, SLACK) };
   const cut = <T extends LSpan>(v: T[], a: number, b: number): T[] => v.filter((s) => s.b > a && s.a < b).map((s) => ({ ...s, a: Math.max(s.a, a), b: Math.min(s.b, b) }));
   const mix = <T extends LSpan>(old: T[], fresh: T[]): T[] => [...cut(old, l.a, f.a), ...cut(fresh, f.a, f.b), ...cut(old, f.b, l.b)];
   return {
@@ -79,6 +104,7 @@ export function splice(l: Lane, f: Lane): Lane {
     b: Math.max(l.b, f.b),
     spans: joinSpans(mix(l.spans, f.spans), SLACK),
     holes: joinHoles(mix(l.holes, f.holes), SLACK),
+    proofs: joinHoles(mix(l.proofs, f.proofs), SLACK),
   };
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { correct, MasterClock, RATES, stepRate } from './clock';
 import { fit, gridPlan, heroPlan, phonePlan } from './grid';
 import { backoff, MEMORY_MS, rungs, videoOnly } from './ladder';
-import { causeWords, emptyLane, find, holeAt, jump, laneWords, nextStart, prevEnd, recordedAt, splice, type Lane } from './lane';
+import { causeWords, emptyLane, find, holeAt, jump, laneWords, nextStart, prevEnd, proofAt, proofClass, recordedAt, splice, type Lane } from './lane';
 import { follow, keepIn, pan, spanWords, SPAN_MAX, SPAN_MIN, ticks, tickStep, tOf, xOf, zoom } from './timeline';
 import { backTo, readState, writeState } from './url';
 import { bits, bytes, clockWords, days, deviceWords, sentence } from './words';
@@ -51,7 +51,7 @@ describe('timeline', () => {
 });
 
 describe('lane', () => {
-  const lane = (a: number, b: number, spans: [number, number][], holes: [number, number, string][] = []): Lane => ({ a, b, spans: spans.map(([x, y]) => ({ a: x, b: y })), holes: holes.map(([x, y, cause]) => ({ a: x, b: y, cause, message: '' })) });
+  const lane = (a: number, b: number, spans: [number, number][], holes: [number, number, string][] = []): Lane => ({ a, b, spans: spans.map(([x, y]) => ({ a: x, b: y })), holes: holes.map(([x, y, cause]) => ({ a: x, b: y, cause, message: '' })), proofs: [] });
   it('splices a fresh tail onto what was known and joins what touches', () => {
     const l = splice(lane(0, 100, [[0, 60]], [[60, 100, 'starting']]), lane(50, 150, [[50, 150]]));
     expect(l).toEqual(lane(0, 150, [[0, 150]]));
@@ -62,6 +62,11 @@ describe('lane', () => {
     const m = splice(l, lane(120, 130, [], [[120, 130, 'damaged']]));
     expect(m.spans).toEqual([{ a: 0, b: 40 }, { a: 80, b: 120 }, { a: 130, b: 200 }]);
     expect(m.holes.map((h) => h.cause)).toEqual(['node-down', 'damaged']);
+  });
+  it('says the worst that signatures say of an instant', () => {
+    const l = { ...emptyLane(), a: 0, b: 100, proofs: [{ a: 0, b: 100, cause: 'authentic', message: '' }, { a: 40, b: 60, cause: 'not-authentic', message: 'changed' }, { a: 50, b: 70, cause: 'uncovered', message: '' }] };
+    expect([10, 45, 55, 65, 100].map((t) => proofAt(l, t)?.cause)).toEqual(['authentic', 'not-authentic', 'not-authentic', 'uncovered', undefined]);
+    expect(['authentic', 'uncovered', 'missing', 'unsigned', 'not-authentic'].map(proofClass)).toEqual(['good', 'partly', 'wrong', 'wrong', 'wrong']);
   });
   it('never pretends to know between two answers that do not touch', () => {
     expect(splice(lane(0, 10, [[0, 10]]), lane(50, 60, [[50, 60]]))).toEqual(lane(50, 60, [[50, 60]]));

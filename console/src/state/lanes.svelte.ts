@@ -29,6 +29,7 @@ async function ask(c: Camera, a: number, b: number): Promise<void> {
       b: Math.min(b, ms(r.to) || b),
       spans: (r.spans ?? []).map((s) => ({ a: ms(s.from), b: ms(s.to) })),
       holes: (r.holes ?? []).map((h) => ({ a: ms(h.from), b: ms(h.to), cause: h.cause, message: h.message ?? '' })),
+      proofs: (r.authentic ?? []).map((p) => ({ a: ms(p.from), b: ms(p.to), cause: p.verdict, message: p.message ?? '' })),
     };
     // The newest moments are on their way to the disk, not missing.
     const last = f.holes[f.holes.length - 1];
