@@ -20,6 +20,7 @@ import (
 	"github.com/bartizan-vms/bartizan/lab/clips"
 	"github.com/bartizan-vms/bartizan/vms"
 	"github.com/bartizan-vms/bartizan/wire/media"
+	"github.com/bartizan-vms/bartizan/wire/rtsp"
 )
 
 func TestMain(m *testing.M) {
@@ -568,11 +569,12 @@ func TestProbe(t *testing.T) {
 		notes []string
 	}{
 		{"H.264", lab.Config{User: "u", Password: "p", Faults: lab.Faults{NTP: -3 * time.Hour}}, func(p vms.Probed) bool {
-			return p.Description.Video.Width == 960 && p.Description.HasAudio() && p.FrameRate > 24 && p.FrameRate < 26 && p.KeyEvery == 2*time.Second && p.ClockKnown
+			return p.Description.Video.Width == 960 && p.Description.HasAudio() && p.FrameRate > 24 && p.FrameRate < 26 && p.KeyEvery == 2*time.Second && p.ClockKnown && p.Protection() == "clear"
 		}, []string{"not encrypted", "3 hours behind"}},
 		{"B-frames", lab.Config{Main: lab.Stream{Quality: clips.BFrames}}, func(p vms.Probed) bool { return p.Description.Video.Reorder > 0 }, []string{"not encrypted", "B-frames"}},
 		{"H.265", lab.Config{Main: lab.Stream{Quality: clips.H265}}, func(p vms.Probed) bool { return p.Description.Video.Codec == media.H265 }, []string{"not encrypted", "H.265"}},
-		{"RTSPS", lab.Config{TLS: secure}, func(p vms.Probed) bool { return p.Secure && !p.CertTrusted }, []string{"fingerprint"}},
+		{"RTSPS", lab.Config{TLS: secure}, func(p vms.Probed) bool { return p.Secure && !p.CertTrusted && p.Protection() == "encrypted, RTSPS" }, []string{"fingerprint"}},
+		{"SRTP", lab.Config{TLS: secure, SRTP: rtsp.SRTPAlways}, func(p vms.Probed) bool { return p.Protection() == "encrypted, RTSPS with SRTP" }, []string{"fingerprint"}},
 		{"RTSPS, expired", lab.Config{TLS: expired}, func(p vms.Probed) bool { return p.Secure && !p.CertTrusted }, []string{"fingerprint", "ended on"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
