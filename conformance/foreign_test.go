@@ -30,7 +30,7 @@ func gstCamera(t *testing.T, mode, codec string, pictures int) (url string, sent
 	port := freePort(t)
 	args := []string{"testdata/gst_camera.py", fmt.Sprint(port), mode, codec, fmt.Sprint(pictures)}
 	scheme := "rtsp"
-	if mode == "tls" {
+	if mode == "tls" || mode == "srtp" {
 		scheme = "rtsps"
 		dir := t.TempDir()
 		cfg, err := camera.SelfSigned(time.Hour)
@@ -71,12 +71,14 @@ func gstCamera(t *testing.T, mode, codec string, pictures int) (url string, sent
 // recorded, and a player nobody here wrote reads them all back.
 func TestForeignCameraIsRecordedWhole(t *testing.T) {
 	peer(t, "ffprobe", "gst-launch-1.0")
-	for _, tt := range []struct{ mode, codec string }{{"plain", "h264"}, {"digest", "h264"}, {"tls", "h264"}, {"plain", "h265"}} {
-		t.Run(tt.mode+"_"+tt.codec, func(t *testing.T) {
+	for _, tt := range []struct{ mode, codec, transport string }{
+		{"plain", "h264", ""}, {"digest", "h264", ""}, {"tls", "h264", ""}, {"plain", "h265", ""}, {"srtp", "h264", "udp"}, {"srtp", "h265", "tcp"}, {"plain", "h264", "udp"},
+	} {
+		t.Run(tt.mode+"_"+tt.codec+tt.transport, func(t *testing.T) {
 			const pictures = 150
 			url, sent := gstCamera(t, tt.mode, tt.codec, pictures)
 			n := node(t, child.Options{})
-			c := api.CameraRequest{Name: "foreign", MainURL: url}
+			c := api.CameraRequest{Name: "foreign", MainURL: url, Transport: tt.transport}
 			if tt.mode == "digest" {
 				c.Username, c.Password = "user", "secret"
 			}

@@ -361,6 +361,9 @@ func (c *Client) Read(ctx context.Context, fn PacketFunc) error {
 		}
 	}
 	err := c.control(ctx, &last, fn)
+	if c.udp && err != nil {
+		linger(ctx) // the last pictures come by another way
+	}
 	cancel(err)
 	wg.Wait()
 	if outer.Err() != nil {
@@ -370,6 +373,28 @@ func (c *Client) Read(ctx context.Context, fn PacketFunc) error {
 		return cause
 	}
 	return err
+}
+
+// linger waits for what may be under way over UDP while the end is told already.
+func linger(ctx context.Context) {
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// bids tells whether a compound RTCP packet says goodbye (RFC 3550 §6.6).
+func bids(pkt []byte) bool {
+	for len(pkt) >= 4 {
+		if pkt[1] == 203 {
+			return true
+		}
+		n := 4 * (1 + int(binary.BigEndian.Uint16(pkt[2:])))
+		pkt = pkt[min(n, len(pkt)):]
+	}
+	return false
 }
 
 // receive reads one UDP socket.
@@ -402,6 +427,11 @@ func (c *Client) receive(ctx context.Context, t *track, i int, s *net.UDPConn, m
 		c.counts.bytes.Add(uint64(n))
 		if i == 0 {
 			last.Store(at.UnixNano())
+		} else if bids(pkt) {
+			linger(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
 		}
 		mu.Lock()
 		err = fn(t.media, i == 1, pkt, at)

@@ -24,8 +24,16 @@ func trusting(tls.ConnectionState) error { return nil }
 // tap stands between a client's UDP sockets and who sends to them: it sees
 // every packet and decides what goes on.
 type tap struct {
-	mu   sync.Mutex // guards seen
+	mu   sync.Mutex // guards all below
 	seen [][]byte
+	give [2]func(pkt []byte) // toward the client: RTP, RTCP
+}
+
+// say gives the client a packet of the tap's own.
+func (p *tap) say(i int, pkt []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.give[i](pkt)
 }
 
 // all is what it saw.
@@ -52,6 +60,10 @@ func (p *tap) put(t testing.TB, c *Client, meddle func(rtcp bool, n int, pkt []b
 			}
 		}
 		toClient := in[1].LocalAddr().(*net.UDPAddr).AddrPort()
+		give := func(pkt []byte) { _, _ = in[0].WriteToUDPAddrPort(pkt, toClient) }
+		p.mu.Lock()
+		p.give[i] = give
+		p.mu.Unlock()
 		tr.socket[i], tr.peer[i] = in[1], in[0].LocalAddr().(*net.UDPAddr).AddrPort()
 		pump := func(from *net.UDPConn, give func(pkt []byte)) {
 			wg.Go(func() {
@@ -72,7 +84,7 @@ func (p *tap) put(t testing.TB, c *Client, meddle func(rtcp bool, n int, pkt []b
 		n := 0
 		pump(outside, func(pkt []byte) {
 			for _, out := range meddle(i == 1, n, pkt) {
-				_, _ = in[0].WriteToUDPAddrPort(out, toClient)
+				give(out)
 			}
 			n++
 		})
@@ -213,6 +225,40 @@ func TestSRTPUnderAttack(t *testing.T) {
 		st := s.Stats()
 		return st.Forged == before.Forged+2 && st.Replayed == before.Replayed+1 && st.Reports == before.Reports+1
 	})
+}
+
+// Over UDP the goodbye comes by another port and may overtake the last picture.
+func TestGoodbyeIsTheLastWord(t *testing.T) {
+	r := newRoom()
+	addr, _ := serve(t, ServerConfig{Handler: r, Anonymous: true}, nil)
+	c := dialTest(t, ClientConfig{URL: "rtsp://" + addr + "/cam", Transport: UDP, Select: onlyVideo})
+	if _, err := c.Play(t.Context(), PlayOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var p tap
+	p.put(t, c, func(rtcp bool, n int, pkt []byte) [][]byte {
+		if rtcp || n != 29 {
+			return [][]byte{pkt}
+		}
+		// The last packet comes behind the goodbye.
+		bye := []byte{0x80, 201, 0, 1, 0, 0, 0, 9, 0x81, 203, 0, 1, 0, 0, 0, 9}
+		p.say(1, bye)
+		return [][]byte{pkt}
+	})
+	fill(t, r.stream)
+	n := 0
+	err := c.Read(t.Context(), func(_ int, rtcp bool, pkt []byte, _ time.Time) error {
+		if rtcp && bids(pkt) {
+			return errEnough
+		}
+		if !rtcp {
+			n++
+		}
+		return nil
+	})
+	if err != errEnough || n != 30 {
+		t.Errorf("%d of 30 packets: %v", n, err)
+	}
 }
 
 // Numbers and keys: what is played anew goes on where it was, and a session
