@@ -527,6 +527,9 @@ func (c *Client) control(ctx context.Context, last *atomic.Int64, fn PacketFunc)
 		}
 		if at.Sub(armed) >= tick {
 			if time.Duration(at.UnixNano()-last.Load()) >= c.cfg.Silence {
+				if n := c.counts.forged.Load(); n > 0 && c.counts.packets.Load() == 0 {
+					return failuref(NoKeys, "none of %d packets proves true under the keys agreed on", n)
+				}
 				return failuref(Silent, "no packet for %v", c.cfg.Silence)
 			}
 			armed = at
