@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
@@ -75,6 +76,7 @@ type cipher struct {
 	seal  *srtp.Sender
 	open  [2]*srtp.Receiver // RTP, RTCP
 	plain [2][]byte         // what open writes to; each is one goroutine's
+	talk  atomic.Uint32     // the source of what WriteRTP sent last
 }
 
 // newCipher reads the camera's key from the description and makes ours. Who
@@ -174,6 +176,7 @@ func (t *track) agreed(a *message, got transport) error {
 		if x.open[i], err = srtp.NewReceiver(sets, sessions); err != nil {
 			return failure(NoKeys, err)
 		}
+		x.open[i].Ours(x.ssrc)
 		x.plain[i] = make([]byte, 0, 2048)
 	}
 	return nil
@@ -209,6 +212,14 @@ func (t *track) sealed(i int, pkt []byte) []byte {
 		return nil
 	}
 	if i == 0 {
+		if len(pkt) < 12 {
+			return nil
+		}
+		if ssrc := binary.BigEndian.Uint32(pkt[8:]); x.talk.Swap(ssrc) != ssrc {
+			for _, o := range x.open {
+				o.Ours(ssrc)
+			}
+		}
 		out, err := x.seal.RTP(nil, pkt)
 		if err != nil {
 			return nil

@@ -211,6 +211,12 @@ func TestSRTPUnderAttack(t *testing.T) {
 	if (&tap{seen: sent}).shows(sent) != true {
 		t.Error("the tap would not have seen it in clear")
 	}
+	// Our own packets thrown back are not the camera's, though the key may be ours.
+	for i := range 2 {
+		if own := c.tracks[0].sealed(i, packet(96, 1, 1, c.tracks[0].cipher.ssrc, 10)); own == nil || c.opened(c.tracks[0], i, own) != nil {
+			t.Errorf("%d: our own packet was taken for the camera's", i)
+		}
+	}
 	// The other way: a viewer's report altered or sent again is no sign of life.
 	report := c.tracks[0].sealed(1, emptyReport)
 	altered := bytes.Clone(report)

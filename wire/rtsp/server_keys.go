@@ -92,27 +92,25 @@ func (c *conn) agree(m *message, k int, t *sinkTrack) (status int) {
 			return 463
 		}
 	}
-	var sets [][]mikey.Key
-	if len(theirs) > 0 {
-		sets = append(sets, theirs)
-	}
 	key := c.keys[k]
 	switch {
-	case key.Master != nil: // ours was described: theirs is for what they send
-		sets = append(sets, []mikey.Key{key})
-	case len(theirs) > 0:
-		key = theirs[0]
-		t.theirs = true
-	default:
+	case key.Master == nil && len(theirs) == 0:
 		return 463
+	case key.Master == nil: // theirs is for both
+		key, t.theirs = theirs[0], true
+	case len(theirs) == 0: // ours is
+		theirs = []mikey.Key{key}
 	}
 	var err error
 	if t.seal, err = srtp.NewSender(key); err != nil {
 		return 463
 	}
 	for i := range t.open {
-		if t.open[i], err = srtp.NewReceiver(sets, nil); err != nil {
+		if t.open[i], err = srtp.NewReceiver([][]mikey.Key{theirs}, nil); err != nil {
 			return 463
+		}
+		if ssrc := c.offer.SSRC[k]; ssrc != 0 {
+			t.open[i].Ours(ssrc)
 		}
 	}
 	return 200

@@ -72,6 +72,7 @@ type Receiver struct {
 	keys    []mikey.Key // of each try, then of chosen (first)
 	replays int
 	sources map[uint32]struct{}
+	ours    map[uint32]struct{} // sources of our own packets
 	header  rtp.Header
 }
 
@@ -105,7 +106,7 @@ func (r *Receiver) detect(limit uint64) func() replaydetector.ReplayDetector {
 // keys each; the keys of one set that have MKIs are one. sessions tell where
 // the rollover counters of sources are.
 func NewReceiver(sets [][]mikey.Key, sessions []mikey.Session) (*Receiver, error) {
-	r := &Receiver{sources: map[uint32]struct{}{}}
+	r := &Receiver{sources: map[uint32]struct{}{}, ours: map[uint32]struct{}{}}
 	add := func(k mikey.Key, mki bool, rest []mikey.Key) error {
 		later := uint32(1)
 		if len(sessions) == 0 {
@@ -167,6 +168,16 @@ func (r *Receiver) Add(k mikey.Key) error {
 	return nil
 }
 
+// Ours says that we send under ssrc. Where both ends seal under one key, what
+// comes from it is our own packet, thrown back at us.
+func (r *Receiver) Ours(ssrc uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.ours) < maxSources {
+		r.ours[ssrc] = struct{}{}
+	}
+}
+
 // RTP opens a packet into dst's storage, which must not be pkt's.
 func (r *Receiver) RTP(dst, pkt []byte) ([]byte, error) {
 	if len(pkt) < 12 || pkt[0]>>6 != 2 {
@@ -186,6 +197,9 @@ func (r *Receiver) RTCP(dst, pkt []byte) ([]byte, error) {
 func (r *Receiver) open(ssrc uint32, with func(*psrtp.Context) ([]byte, error)) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if _, ours := r.ours[ssrc]; ours {
+		return nil, ErrForged
+	}
 	if _, known := r.sources[ssrc]; !known && len(r.sources) == maxSources {
 		return nil, ErrForged
 	}

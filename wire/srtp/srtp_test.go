@@ -185,6 +185,24 @@ func TestNumbersAreUsedOnce(t *testing.T) {
 	}
 }
 
+func TestOwnPacketsThrownBack(t *testing.T) {
+	s, r := pair(t, mikey.NewKey(mikey.AESCM128HMAC80, 0))
+	r.Ours(7)
+	p, _ := s.RTP(nil, packet(1, 7, "x"))
+	c, _ := s.RTCP(nil, report(7))
+	if _, err := r.RTP(nil, p); err != ErrForged {
+		t.Error(err)
+	}
+	if _, err := r.RTCP(nil, c); err != ErrForged {
+		t.Error(err)
+	}
+	if p, _ = s.RTP(nil, packet(1, 8, "x")); p == nil {
+		t.Fatal("nothing sealed")
+	} else if _, err := r.RTP(nil, p); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSourcesAreLimited(t *testing.T) {
 	k := mikey.NewKey(mikey.AESCM128HMAC80, 0)
 	_, r := pair(t, k)
