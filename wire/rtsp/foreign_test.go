@@ -294,7 +294,7 @@ func TestGStreamerAsCamera(t *testing.T) {
 				return
 			}
 			// GStreamer reads our reports: it took the key SETUP gave it.
-			if line, err := lines.ReadString('\n'); line != "rtcp\n" {
+			if line, err := lines.ReadString('\n'); !strings.HasPrefix(line, "rtcp") { // two of its threads may say so at once
 				t.Errorf("%q, %v", line, err)
 			}
 			st := c.Stats()
