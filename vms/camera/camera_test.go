@@ -600,3 +600,27 @@ func TestProbe(t *testing.T) {
 		})
 	}
 }
+
+// Asked for UDP, an encrypted camera is taken by SRTP, or inside TLS: never in clear.
+func TestSecureCameraOverUDP(t *testing.T) {
+	t.Parallel()
+	secure, err := lab.SelfSigned(time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		srtp      rtsp.SRTP
+		transport vms.Transport
+		want      string
+	}{
+		{rtsp.SRTPAlways, vms.TransportUDP, "encrypted, RTSPS with SRTP"},
+		{rtsp.SRTPTheirs, vms.TransportUDP, "encrypted, RTSPS with SRTP"},
+		{rtsp.SRTPAsked, vms.TransportTCP, "encrypted, RTSPS"},
+	} {
+		p := peer(t, lab.Config{TLS: secure, SRTP: tc.srtp})
+		got, err := open(t, nil).Probe(t.Context(), vms.ProbeRequest{URL: p.MainURL(), Transport: vms.TransportUDP})
+		if err != nil || got.Transport != tc.transport || got.Protection() != tc.want || len(got.Still) < 1000 {
+			t.Errorf("%v: %s over %s, %v", tc.srtp, got.Protection(), got.Transport, err)
+		}
+	}
+}

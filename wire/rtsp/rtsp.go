@@ -6,8 +6,8 @@
 //
 // Invariants: credentials and keys never appear in a URL, an error or a log; a
 // key never goes over a clear connection, and nothing of a secure session goes
-// in clear beside it; every
-// length a stranger sends is checked and limited; losing packets is counted.
+// in clear beside it; every length a stranger sends is checked and limited;
+// losing packets is counted.
 //
 // Goroutines: a Client has none of its own: Dial, Play and Read run on the
 // caller's; over UDP Read starts one per socket and returns when they ended. A
