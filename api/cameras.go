@@ -144,6 +144,7 @@ type Probe struct {
 	AudioRate     int      `json:"audio_rate,omitempty"`
 	AudioChannels int      `json:"audio_channels,omitempty"`
 	Secure        bool     `json:"secure"`
+	Protection    string   `json:"protection" doc:"How it is protected on its way, in plain words: clear; encrypted, RTSPS; encrypted, RTSPS with SRTP."`
 	CertSHA256    string   `json:"cert_sha256,omitempty"`
 	CertTrusted   bool     `json:"cert_trusted"`
 	Transport     string   `json:"transport,omitempty"`
@@ -361,7 +362,7 @@ func (s *server) probe(p vms.Probed) Probe {
 	out := Probe{
 		URL: p.URL, Codecs: s.codecs(d), Width: d.Video.Width, Height: d.Video.Height, FPS: p.FrameRate, Bitrate: p.Bitrate,
 		KeyEveryMS: p.KeyEvery.Milliseconds(), Reorder: d.Video.Reorder, AudioRate: int(d.Audio.ClockRate), AudioChannels: d.Audio.Channels,
-		Secure: p.Secure, CertSHA256: p.CertSHA256, CertTrusted: p.CertTrusted, Transport: string(p.Transport),
+		Secure: p.Secure, Protection: p.Protection(), CertSHA256: p.CertSHA256, CertTrusted: p.CertTrusted, Transport: string(p.Transport),
 		WebRTC: webrtc(d), StillMP4: p.Still, Notes: append([]string{}, p.Notes...),
 	}
 	out.Video, out.Audio = names(d)

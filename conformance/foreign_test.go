@@ -30,7 +30,7 @@ func gstCamera(t *testing.T, mode, codec string, pictures int) (url string, sent
 	port := freePort(t)
 	args := []string{"testdata/gst_camera.py", fmt.Sprint(port), mode, codec, fmt.Sprint(pictures)}
 	scheme := "rtsp"
-	if mode == "tls" {
+	if mode == "tls" || mode == "srtp" {
 		scheme = "rtsps"
 		dir := t.TempDir()
 		cfg, err := camera.SelfSigned(time.Hour)
@@ -71,12 +71,14 @@ func gstCamera(t *testing.T, mode, codec string, pictures int) (url string, sent
 // recorded, and a player nobody here wrote reads them all back.
 func TestForeignCameraIsRecordedWhole(t *testing.T) {
 	peer(t, "ffprobe", "gst-launch-1.0")
-	for _, tt := range []struct{ mode, codec string }{{"plain", "h264"}, {"digest", "h264"}, {"tls", "h264"}, {"plain", "h265"}} {
-		t.Run(tt.mode+"_"+tt.codec, func(t *testing.T) {
+	for _, tt := range []struct{ mode, codec, transport string }{
+		{"plain", "h264", ""}, {"digest", "h264", ""}, {"tls", "h264", ""}, {"plain", "h265", ""}, {"srtp", "h264", "udp"}, {"srtp", "h265", "tcp"}, {"plain", "h264", "udp"},
+	} {
+		t.Run(tt.mode+"_"+tt.codec+tt.transport, func(t *testing.T) {
 			const pictures = 150
 			url, sent := gstCamera(t, tt.mode, tt.codec, pictures)
 			n := node(t, child.Options{})
-			c := api.CameraRequest{Name: "foreign", MainURL: url}
+			c := api.CameraRequest{Name: "foreign", MainURL: url, Transport: tt.transport}
 			if tt.mode == "digest" {
 				c.Username, c.Password = "user", "secret"
 			}
@@ -104,6 +106,9 @@ func TestForeignCameraIsRecordedWhole(t *testing.T) {
 			b, _, err := n.Client.Video(t.Context(), cam.ID, "main", first.From, first.To, 0, 0)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if said := n.Tail(); strings.Contains(said, "AQAF") { // how every key message begins
+				t.Errorf("a key is in the log:\n%s", said)
 			}
 			// Its start sometimes takes GStreamer a picture: what counts is what left.
 			want := sent()
@@ -173,7 +178,7 @@ func TestVLCAsCamera(t *testing.T) {
 // X.1453 I2: programs nobody here wrote pull what is live and what is recorded,
 // with credentials, in clear and over TLS; without them they get nothing.
 func TestViewersPull(t *testing.T) {
-	peer(t, "ffprobe")
+	peer(t, "ffprobe", "gst-launch-1.0")
 	n := node(t, child.Options{Clear: true})
 	cam := filming(t, counted())
 	id := add(t, n, "gate", cam)
@@ -200,6 +205,19 @@ func TestViewersPull(t *testing.T) {
 			}
 		})
 	}
+	// Encrypted and yet over UDP: keys go inside RTSPS, packets by SRTP.
+	t.Run("live_srtp", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "out.h264")
+		out, err := exec.CommandContext(t.Context(), "gst-launch-1.0", "-q", "rtspsrc", "location="+"rtsps://"+n.RTSPS+"/"+id+"/main?srtp", "user-id="+secret.User, "user-pw="+secret.Secret,
+			"protocols=udp", "tls-validation-flags=0", "!", "application/x-rtp,media=video", "!", "rtph264depay", "!", "h264parse", "!", "video/x-h264,stream-format=byte-stream,alignment=au",
+			"!", "identity", "eos-after=50", "!", "filesink", "location="+file).CombinedOutput()
+		if err != nil {
+			t.Fatalf("gst-launch-1.0: %v\n%s", err, out)
+		}
+		if got := probe(t, file); got < 48 || got > 50 {
+			t.Errorf("%d of 50 pictures", got)
+		}
+	})
 	t.Run("recorded", func(t *testing.T) {
 		v, start, err := n.Client.Video(t.Context(), id, "main", from, from.Add(3*time.Second), 0, 0)
 		if err != nil {

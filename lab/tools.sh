@@ -23,6 +23,7 @@ arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-l
 need "/usr/lib/$arch/girepository-1.0/GstRtspServer-1.0.typelib" gir1.2-gst-rtsp-server-1.0 python3-gi
 need "/usr/lib/$arch/gstreamer-1.0/libgstx264.so" gstreamer1.0-plugins-ugly
 need "/usr/lib/$arch/gstreamer-1.0/libgstvideoparsersbad.so" gstreamer1.0-plugins-bad
+need "/usr/lib/$arch/gstreamer-1.0/libgstsrtp.so" gstreamer1.0-plugins-bad
 need "/usr/lib/$arch/gstreamer-1.0/libgstrtp.so" gstreamer1.0-plugins-good
 need "/usr/lib/$arch/gstreamer-1.0/libgstlibav.so" gstreamer1.0-libav
 need /usr/lib/python3/dist-packages/gi python3-gi

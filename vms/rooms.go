@@ -73,6 +73,7 @@ type Probed struct {
 	Bitrate     int64   // measured, bits a second
 	KeyEvery    time.Duration
 	Secure      bool
+	SRTP        bool   // the packets are encrypted by themselves too, under keys told inside TLS
 	CertSHA256  string // of a secure camera
 	CertTrusted bool   // by the machine's authorities
 	Transport   Transport
@@ -80,6 +81,17 @@ type Probed struct {
 	ClockKnown  bool
 	Still       []byte // a fragmented MP4 with one key picture; nil if none came in time
 	Notes       []string
+}
+
+// Protection says in plain words how what the camera sends is protected on its way.
+func (p Probed) Protection() string {
+	switch {
+	case p.Secure && p.SRTP:
+		return "encrypted, RTSPS with SRTP"
+	case p.Secure:
+		return "encrypted, RTSPS"
+	}
+	return "clear"
 }
 
 // CameraStore keeps cameras over restarts. secret is the sealed password or

@@ -173,11 +173,7 @@ func describe(w io.Writer, p api.Probe) {
 	if p.Audio != "" {
 		fmt.Fprintf(w, ", sound %s", p.Audio)
 	}
-	if p.Secure {
-		fmt.Fprint(w, ", encrypted")
-	} else {
-		fmt.Fprint(w, ", in clear")
-	}
+	fmt.Fprint(w, ", ", p.Protection)
 	if p.ClockOffsetMS != nil {
 		fmt.Fprintf(w, ", clock off by %.3g s", *p.ClockOffsetMS/1000)
 	}

@@ -1,6 +1,8 @@
 """A camera of foreign make: GStreamer's RTSP server.
 
-gst_camera.py PORT plain|digest|tls h264|h265 PICTURES [CERTIFICATE_AND_KEY.pem]
+gst_camera.py PORT plain|digest|tls|srtp h264|h265 PICTURES [CERTIFICATE_AND_KEY.pem]
+
+srtp is tls, and RTP/SAVP only: packets encrypted under keys told by MIKEY.
 
 The first viewer gets PICTURES pictures from the moment it plays, then the end:
 the camera goes away, and says how many pictures left it.
@@ -10,8 +12,9 @@ import sys
 import gi
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import Gio, GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 Gst.init(None)
 port, mode, codec, pictures = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4]
@@ -38,7 +41,9 @@ if mode == "digest":
     factory.add_role_from_structure(
         Gst.Structure.new_from_string("user,media.factory.access=(boolean)true,media.factory.construct=(boolean)true")
     )
-if mode == "tls":
+if mode == "srtp":
+    factory.set_profiles(GstRtsp.RTSPProfile.SAVP)
+if mode in ("tls", "srtp"):
     auth = GstRtspServer.RTSPAuth()
     auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(sys.argv[5]))
     token = GstRtspServer.RTSPToken()

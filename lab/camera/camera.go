@@ -74,6 +74,7 @@ type Config struct {
 	Listen string      // "127.0.0.1:0"
 	TLS    *tls.Config // RTSPS instead of RTSP: see SelfSigned
 	NoUDP  bool
+	SRTP   rtsp.SRTP // how the camera speaks SRTP, with TLS
 
 	User, Password string      // "": anybody may look
 	Digest         []Algorithm // which to offer: both
@@ -237,7 +238,7 @@ type authority interface {
 }
 
 func newServer(cfg Config, a authority) (*rtsp.Server, error) {
-	sc := rtsp.ServerConfig{Handler: a, Realm: Realm, NoUDP: cfg.NoUDP, Name: "BartizanLab/1", Anonymous: cfg.User == "", MaxConns: 10000, MaxConnsPerIP: 10000}
+	sc := rtsp.ServerConfig{Handler: a, Realm: Realm, NoUDP: cfg.NoUDP, Name: "BartizanLab/1", SRTP: cfg.SRTP, Anonymous: cfg.User == "", MaxConns: 10000, MaxConnsPerIP: 10000}
 	for _, a := range cfg.Digest {
 		sc.Digest = append(sc.Digest, string(a))
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/bartizan-vms/bartizan/lab/clips"
 	"github.com/bartizan-vms/bartizan/vms"
 	"github.com/bartizan-vms/bartizan/wire/media"
+	"github.com/bartizan-vms/bartizan/wire/rtsp"
 )
 
 func TestMain(m *testing.M) {
@@ -570,11 +571,12 @@ func TestProbe(t *testing.T) {
 		notes []string
 	}{
 		{"H.264", lab.Config{User: "u", Password: "p", Faults: lab.Faults{NTP: -3 * time.Hour}}, func(p vms.Probed) bool {
-			return p.Description.Video.Width == 960 && p.Description.HasAudio() && p.FrameRate > 24 && p.FrameRate < 26 && p.KeyEvery == 2*time.Second && p.ClockKnown
+			return p.Description.Video.Width == 960 && p.Description.HasAudio() && p.FrameRate > 24 && p.FrameRate < 26 && p.KeyEvery == 2*time.Second && p.ClockKnown && p.Protection() == "clear"
 		}, []string{"not encrypted", "3 hours behind"}},
 		{"B-frames", lab.Config{Main: lab.Stream{Quality: clips.BFrames}}, func(p vms.Probed) bool { return p.Description.Video.Reorder > 0 }, []string{"not encrypted", "B-frames"}},
 		{"H.265", lab.Config{Main: lab.Stream{Quality: clips.H265}}, func(p vms.Probed) bool { return p.Description.Video.Codec == media.H265 }, []string{"not encrypted", "H.265"}},
-		{"RTSPS", lab.Config{TLS: secure}, func(p vms.Probed) bool { return p.Secure && !p.CertTrusted }, []string{"fingerprint"}},
+		{"RTSPS", lab.Config{TLS: secure}, func(p vms.Probed) bool { return p.Secure && !p.CertTrusted && p.Protection() == "encrypted, RTSPS" }, []string{"fingerprint"}},
+		{"SRTP", lab.Config{TLS: secure, SRTP: rtsp.SRTPAlways}, func(p vms.Probed) bool { return p.Protection() == "encrypted, RTSPS with SRTP" }, []string{"fingerprint"}},
 		{"RTSPS, expired", lab.Config{TLS: expired}, func(p vms.Probed) bool { return p.Secure && !p.CertTrusted }, []string{"fingerprint", "ended on"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -598,5 +600,29 @@ func TestProbe(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Asked for UDP, an encrypted camera is taken by SRTP, or inside TLS: never in clear.
+func TestSecureCameraOverUDP(t *testing.T) {
+	t.Parallel()
+	secure, err := lab.SelfSigned(time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		srtp      rtsp.SRTP
+		transport vms.Transport
+		want      string
+	}{
+		{rtsp.SRTPAlways, vms.TransportUDP, "encrypted, RTSPS with SRTP"},
+		{rtsp.SRTPTheirs, vms.TransportUDP, "encrypted, RTSPS with SRTP"},
+		{rtsp.SRTPAsked, vms.TransportTCP, "encrypted, RTSPS"},
+	} {
+		p := peer(t, lab.Config{TLS: secure, SRTP: tc.srtp})
+		got, err := open(t, nil).Probe(t.Context(), vms.ProbeRequest{URL: p.MainURL(), Transport: vms.TransportUDP})
+		if err != nil || got.Transport != tc.transport || got.Protection() != tc.want || len(got.Still) < 1000 {
+			t.Errorf("%v: %s over %s, %v", tc.srtp, got.Protection(), got.Transport, err)
+		}
 	}
 }

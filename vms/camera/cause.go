@@ -80,7 +80,7 @@ func diagnose(err error) trouble {
 		t.cause = vms.CauseNetworkDown
 	case rtsp.BadPassword, rtsp.ForbiddenReason:
 		t.cause, t.slow = vms.CauseRefused, true
-	case rtsp.ClearBasic, rtsp.Untrusted, rtsp.Expired, rtsp.WrongName:
+	case rtsp.ClearBasic, rtsp.Untrusted, rtsp.Expired, rtsp.WrongName, rtsp.NoKeys:
 		t.cause = vms.CauseRefused
 	}
 	return t

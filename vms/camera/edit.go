@@ -77,9 +77,6 @@ func (d *draft) finish(sealer security.Sealer) error {
 	if d.SubURL == d.MainURL {
 		return invalid("the second stream has the same address as the first", "leave it empty, or give the address of the camera's small picture")
 	}
-	if d.Transport == vms.TransportUDP && (secure(d.MainURL) || secure(d.SubURL)) {
-		return invalid("an encrypted camera cannot be taken over UDP", "use auto or tcp, for RTP over UDP would not be encrypted")
-	}
 	return checkKeep(d.Keep)
 }
 

@@ -94,7 +94,6 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		{"no user name", fault.Invalid, func(n *vms.NewCamera) { n.Username = "" }},
 		{"password", fault.Invalid, func(n *vms.NewCamera) { n.Password = "a\nb" }},
 		{"transport", fault.Invalid, func(n *vms.NewCamera) { n.Transport = "carrier" }},
-		{"over UDP", fault.Invalid, func(n *vms.NewCamera) { n.MainURL, n.Transport = "rtsps://127.0.0.1/", vms.TransportUDP }},
 		{"SHA-256", fault.Invalid, func(n *vms.NewCamera) { n.Pin = "abc" }},
 		{"negative", fault.Invalid, func(n *vms.NewCamera) { n.Keep = &vms.Keep{Age: -1} }},
 	} {

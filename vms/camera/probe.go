@@ -100,6 +100,7 @@ func (m *Manager) Probe(ctx context.Context, q vms.ProbeRequest) (_ vms.Probed, 
 	if info.Transport == rtsp.UDP {
 		out.Transport = vms.TransportUDP
 	}
+	out.SRTP = info.SRTP
 	if moved, err := parseURL(client.URL()); err == nil {
 		out.URL = moved.url
 	}

@@ -62,6 +62,7 @@ type PlayOptions struct {
 type PlayInfo struct {
 	Range     string
 	Transport Transport // TCP or UDP
+	SRTP      bool      // every section's packets are encrypted by SRTP, beside the connection
 	Tracks    []TrackInfo
 }
 
@@ -84,6 +85,8 @@ type ClientStats struct {
 	Garbage        uint64 // bytes skipped to find the next frame
 	WrongSource    uint64 // UDP datagrams from elsewhere, dropped
 	KeepAlives     uint64
+	Forged         uint64 // packets of an SRTP section that did not prove true, dropped
+	Replayed       uint64 // and such that came before
 }
 
 // Client is one connection to a camera. Dial, then Play, then Read until it
@@ -115,7 +118,7 @@ type Client struct {
 	out  []byte
 
 	closing sync.Once
-	counts  struct{ packets, bytes, reads, unknown, garbage, wrong, keep atomic.Uint64 }
+	counts  struct{ packets, bytes, reads, unknown, garbage, wrong, keep, forged, replayed atomic.Uint64 }
 }
 
 // track is one section set up.
@@ -127,6 +130,7 @@ type track struct {
 	peer    [2]netip.AddrPort
 	ssrc    uint32
 	hasSSRC bool
+	cipher  *cipher // nil: no SRTP
 }
 
 const (
@@ -438,10 +442,14 @@ func (c *Client) note(m *message) {
 
 // send writes a request.
 func (c *Client) send(method, uri string, extra []field) error {
+	return c.sendBody(method, uri, extra, nil)
+}
+
+func (c *Client) sendBody(method, uri string, extra []field, body []byte) error {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	c.cseq++
-	m := message{method: method, uri: printable(uri)}
+	m := message{method: method, uri: printable(uri), body: body}
 	m.add("CSeq", strconv.FormatUint(uint64(c.cseq), 10))
 	m.add("User-Agent", c.cfg.UserAgent)
 	m.add("Session", c.session)
@@ -568,7 +576,7 @@ func (c *Client) CertificateSHA256() ([32]byte, bool) { return c.cert, c.at.tls 
 // Stats gives the counts so far.
 func (c *Client) Stats() ClientStats {
 	n := &c.counts
-	return ClientStats{n.packets.Load(), n.bytes.Load(), n.reads.Load(), n.unknown.Load(), n.garbage.Load(), n.wrong.Load(), n.keep.Load()}
+	return ClientStats{n.packets.Load(), n.bytes.Load(), n.reads.Load(), n.unknown.Load(), n.garbage.Load(), n.wrong.Load(), n.keep.Load(), n.forged.Load(), n.replayed.Load()}
 }
 
 func (c *Client) hangUp() {

@@ -2,6 +2,7 @@ package rtsp
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -22,9 +23,16 @@ func (c *Client) Play(ctx context.Context, o PlayOptions) (PlayInfo, error) {
 	if len(chosen) == 0 {
 		return PlayInfo{}, failuref(BadSDP, "none of %d sections is of a codec carried here", len(c.description.Media))
 	}
-	c.udp = c.cfg.Transport == UDP && !c.at.tls
+	// Over UDP an encrypted connection's packets go encrypted, or not at all.
+	hidden := true
+	for _, i := range chosen {
+		_, ok := secured(c.description.Media[i].Protocol)
+		hidden = hidden && ok
+	}
+	mayUDP := !c.at.tls || hidden
+	c.udp = c.cfg.Transport == UDP && mayUDP
 	err := c.setup(ctx, chosen, o)
-	if ReasonOf(err) == NoTransport && (c.udp || c.cfg.Transport == Auto && !c.at.tls) {
+	if ReasonOf(err) == NoTransport && (c.udp || c.cfg.Transport == Auto && mayUDP) {
 		if c.session != "" {
 			if _, err := c.do(ctx, "TEARDOWN", sdp.ControlURL(c.base, c.description.Control), nil); err != nil {
 				return PlayInfo{}, err
@@ -62,13 +70,14 @@ func (c *Client) start(ctx context.Context, o PlayOptions) (PlayInfo, error) {
 		return PlayInfo{}, refusal(m)
 	}
 	c.playing = true
-	info := PlayInfo{Range: m.header.get("range"), Transport: TCP}
+	info := PlayInfo{Range: m.header.get("range"), Transport: TCP, SRTP: true}
 	if c.udp {
 		info.Transport = UDP
 	}
 	entries := splitRTPInfo(m.header.get("rtp-info"))
 	for i, t := range c.tracks {
 		ti := TrackInfo{Media: t.media, SSRC: t.ssrc, HasSSRC: t.hasSSRC}
+		info.SRTP = info.SRTP && t.cipher != nil
 		for j, e := range entries {
 			if !e.is(t.uri) && !(len(entries) == len(c.tracks) && i == j && !c.named(entries)) {
 				continue
@@ -154,9 +163,12 @@ func (c *Client) setup(ctx context.Context, chosen []int, o PlayOptions) error {
 	for n, i := range chosen {
 		m := c.description.Media[i]
 		t := &track{media: i, uri: sdp.ControlURL(c.base, m.Control)}
-		profile := "RTP/AVP"
-		if strings.HasPrefix(m.Protocol, "RTP/AVPF") {
-			profile = "RTP/AVPF"
+		profile, hidden := secured(m.Protocol)
+		if hidden {
+			var err error
+			if t.cipher, err = c.newCipher(m); err != nil {
+				return err
+			}
 		}
 		want := transport{profile: profile, tcp: !c.udp}
 		if c.udp {
@@ -170,7 +182,14 @@ func (c *Client) setup(ctx context.Context, chosen []int, o PlayOptions) error {
 		}
 		c.tracks = append(c.tracks, t)
 		// Require and the like of replay go with SETUP too (ONVIF Streaming §6.4).
-		a, err := c.do(ctx, "SETUP", t.uri, append([]field{{"Transport", want.String()}}, extras(o.Header)...))
+		head := append([]field{{"Transport", want.String()}}, extras(o.Header)...)
+		var a *message
+		var err error
+		if t.cipher != nil {
+			a, err = c.setupSecure(ctx, t, head)
+		} else {
+			a, err = c.do(ctx, "SETUP", t.uri, head)
+		}
 		if err != nil {
 			return err
 		}
@@ -185,6 +204,11 @@ func (c *Client) setup(ctx context.Context, chosen []int, o PlayOptions) error {
 			return failuref(NoTransport, "another transport than asked for was given")
 		}
 		t.ssrc, t.hasSSRC = got.ssrc, got.hasSSRC
+		if t.cipher != nil {
+			if err := t.agreed(a, got); err != nil {
+				return err
+			}
+		}
 		if c.udp {
 			c.aim(t, got)
 			continue
@@ -260,8 +284,21 @@ func (c *Client) aim(t *track, got transport) {
 	t.peer[0] = netip.AddrPortFrom(ip, uint16(got.serverPort.rtp))
 	t.peer[1] = netip.AddrPortFrom(ip, uint16(got.serverPort.rtcp))
 	if got.serverPort.ok {
-		_, _ = t.socket[0].WriteToUDPAddrPort([]byte{0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, t.peer[0])
-		_, _ = t.socket[1].WriteToUDPAddrPort(emptyReport, t.peer[1])
+		t.hello(0, []byte{0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+		t.hello(1, emptyReport)
+	}
+}
+
+// hello sends a small packet over UDP that tells nothing.
+func (t *track) hello(i int, pkt []byte) {
+	if t.cipher != nil {
+		if i == 0 {
+			pkt = binary.BigEndian.AppendUint32(pkt[:8:8], t.cipher.ssrc)
+		}
+		pkt = t.sealed(i, pkt)
+	}
+	if pkt != nil && t.peer[i].Port() != 0 {
+		_, _ = t.socket[i].WriteToUDPAddrPort(pkt, t.peer[i])
 	}
 }
 
@@ -324,6 +361,9 @@ func (c *Client) Read(ctx context.Context, fn PacketFunc) error {
 		}
 	}
 	err := c.control(ctx, &last, fn)
+	if c.udp && err != nil {
+		linger(ctx) // the last pictures come by another way
+	}
 	cancel(err)
 	wg.Wait()
 	if outer.Err() != nil {
@@ -333,6 +373,28 @@ func (c *Client) Read(ctx context.Context, fn PacketFunc) error {
 		return cause
 	}
 	return err
+}
+
+// linger waits for what may be under way over UDP while the end is told already.
+func linger(ctx context.Context) {
+	t := time.NewTimer(lastWords)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// bids tells whether a compound RTCP packet says goodbye (RFC 3550 §6.6).
+func bids(pkt []byte) bool {
+	for len(pkt) >= 4 {
+		if pkt[1] == 203 {
+			return true
+		}
+		n := 4 * (1 + int(binary.BigEndian.Uint16(pkt[2:])))
+		pkt = pkt[min(n, len(pkt)):]
+	}
+	return false
 }
 
 // receive reads one UDP socket.
@@ -355,13 +417,24 @@ func (c *Client) receive(ctx context.Context, t *track, i int, s *net.UDPConn, m
 			continue
 		}
 		c.counts.reads.Add(1)
+		pkt := buf[:n:n]
+		if t.cipher != nil {
+			if pkt = c.opened(t, i, pkt); pkt == nil {
+				continue
+			}
+		}
 		c.counts.packets.Add(1)
 		c.counts.bytes.Add(uint64(n))
 		if i == 0 {
 			last.Store(at.UnixNano())
+		} else if bids(pkt) {
+			linger(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
 		}
 		mu.Lock()
-		err = fn(t.media, i == 1, buf[:n:n], at)
+		err = fn(t.media, i == 1, pkt, at)
 		mu.Unlock()
 		if err != nil {
 			return err
@@ -401,6 +474,13 @@ func (c *Client) control(ctx context.Context, last *atomic.Int64, fn PacketFunc)
 		if i < 0 {
 			c.counts.unknown.Add(1)
 			return nil
+		}
+		for _, t := range c.tracks {
+			if t.media == int(i>>1) && t.cipher != nil {
+				if pkt = c.opened(t, int(i&1), pkt); pkt == nil {
+					return nil
+				}
+			}
 		}
 		packets++
 		octets += uint64(len(pkt))
@@ -447,6 +527,9 @@ func (c *Client) control(ctx context.Context, last *atomic.Int64, fn PacketFunc)
 		}
 		if at.Sub(armed) >= tick {
 			if time.Duration(at.UnixNano()-last.Load()) >= c.cfg.Silence {
+				if n := c.counts.forged.Load(); n > 0 && c.counts.packets.Load() == 0 {
+					return failuref(NoKeys, "none of %d packets proves true under the keys agreed on", n)
+				}
 				return failuref(Silent, "no packet for %v", c.cfg.Silence)
 			}
 			armed = at
@@ -514,8 +597,8 @@ func (c *Client) keepAlive() error {
 		return err
 	}
 	for _, t := range c.tracks {
-		if c.udp && t.peer[1].Port() != 0 {
-			_, _ = t.socket[1].WriteToUDPAddrPort(emptyReport, t.peer[1])
+		if c.udp {
+			t.hello(1, emptyReport)
 		}
 	}
 	return nil
@@ -531,6 +614,11 @@ func (c *Client) writePacket(media, i int, pkt []byte) error {
 	for _, t := range c.tracks {
 		if t.media != media {
 			continue
+		}
+		if t.cipher != nil {
+			if pkt = t.sealed(i, pkt); pkt == nil {
+				return nil // the camera has no key of ours, or the packet was sent before
+			}
 		}
 		if c.udp {
 			if t.peer[i].Port() == 0 {

@@ -35,13 +35,14 @@ const (
 	Expired         Reason = "certificate-expired"
 	WrongName       Reason = "certificate-name"
 	TLSFailed       Reason = "tls"
-	TLSSilent       Reason = "tls-silent" // connected, and no answer to the handshake
-	BadSDP          Reason = "bad-sdp"    // no description, or none we can play
-	Redirected      Reason = "redirect"   // too many, or to where we must not go
-	Silent          Reason = "silent"     // connected, no packet
-	Ended           Reason = "ended"      // the camera closed the connection
-	Protocol        Reason = "protocol"   // what the camera said makes no sense
-	ServerError     Reason = "server"     // another 4xx or 5xx
+	TLSSilent       Reason = "tls-silent"     // connected, and no answer to the handshake
+	BadSDP          Reason = "bad-sdp"        // no description, or none we can play
+	Redirected      Reason = "redirect"       // too many, or to where we must not go
+	Silent          Reason = "silent"         // connected, no packet
+	Ended           Reason = "ended"          // the camera closed the connection
+	Protocol        Reason = "protocol"       // what the camera said makes no sense
+	ServerError     Reason = "server"         // another 4xx or 5xx
+	NoKeys          Reason = "key-management" // 463, or SRTP whose keys cannot be agreed on, or would go in clear
 )
 
 // words are what a person is told.
@@ -72,6 +73,7 @@ var words = map[Reason]struct {
 	Silent:          {fault.Unavailable, "the camera is connected but sends no packets", "choose TCP transport if UDP is set, or restart the camera"},
 	Ended:           {fault.Unavailable, "the camera ended the connection", "look at the camera's power and its limit of viewers; if it never worked, check the port and whether it wants rtsps://"},
 	Protocol:        {fault.Corrupt, "what the camera says is not proper RTSP", "update the camera's firmware"},
+	NoKeys:          {fault.Unsupported, "the keys for the camera's encrypted packets (SRTP) cannot be agreed on", "use rtsps://, update the camera's firmware, or set the camera's SRTP algorithm to AES_CM_128_HMAC_SHA1_80, or to none inside RTSPS"},
 	ServerError:     {fault.Unavailable, "the camera answers with an error", "restart the camera, or update its firmware"},
 }
 
@@ -125,6 +127,8 @@ func refusal(m *message) error {
 		return failure(Busy, cause)
 	case 461:
 		return failure(NoTransport, cause)
+	case 463:
+		return failure(NoKeys, cause)
 	case 408, 504:
 		return failure(TimedOut, cause)
 	}

@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -137,7 +138,8 @@ func TestFFprobePulls(t *testing.T) {
 }
 
 // camera is GStreamer's RTSP server as a camera of foreign make. Arguments:
-// none|digest, certificate file or "", key file.
+// none|digest, certificate file or "", avp|savp. It says its port, and a line
+// "rtcp" for each report it could read.
 const camera = `
 import sys, warnings
 warnings.simplefilter("ignore")
@@ -145,7 +147,7 @@ import gi
 gi.require_version("Gst","1.0"); gi.require_version("GstRtsp","1.0"); gi.require_version("GstRtspServer","1.0")
 from gi.repository import Gst, GstRtsp, GstRtspServer, GLib, Gio
 Gst.init(None)
-auth, cert = sys.argv[1], sys.argv[2]
+auth, cert, profile = sys.argv[1], sys.argv[2], sys.argv[3]
 s = GstRtspServer.RTSPServer.new(); s.set_address("127.0.0.1"); s.set_service("0")
 f = GstRtspServer.RTSPMediaFactory.new(); f.set_shared(True)
 f.set_launch("( videotestsrc num-buffers=100 is-live=true ! video/x-raw,width=320,height=180,framerate=25/1 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 audiotestsrc num-buffers=200 is-live=true ! audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay name=pay1 pt=0 )")
@@ -161,6 +163,11 @@ if auth != "none" or cert:
     s.set_auth(a)
     p = GstRtspServer.RTSPPermissions.new(); p.add_permission_for_role("user","media.factory.access",True); p.add_permission_for_role("user","media.factory.construct",True)
     f.set_permissions(p)
+if profile == "savp": f.set_profiles(GstRtsp.RTSPProfile.SAVP)
+def listen(media):
+    for i in range(media.n_streams()):
+        media.get_stream(i).get_rtpsession().connect("on-receiving-rtcp", lambda *_: print("rtcp", flush=True))
+f.connect("media-configure", lambda _, media: media.connect("prepared", listen))
 s.get_mount_points().add_factory("/cam", f)
 s.attach(None)
 print(s.get_bound_port(), flush=True)
@@ -188,20 +195,27 @@ func TestGStreamerAsCamera(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
-		name, auth, cert string
-		transport        Transport
-	}{{"plain TCP", "none", "", TCP}, {"plain UDP", "none", "", UDP}, {"digest", "digest", "", TCP}, {"TLS and digest", "digest", file, TCP}} {
+		name, auth, cert, profile string
+		transport                 Transport
+	}{
+		{"plain TCP", "none", "", "avp", TCP},
+		{"plain UDP", "none", "", "avp", UDP},
+		{"digest", "digest", "", "avp", TCP},
+		{"TLS and digest", "digest", file, "avp", TCP},
+		{"SRTP over UDP", "digest", file, "savp", UDP},
+		{"SRTP inside TLS", "digest", file, "savp", TCP},
+	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cmd := exec.Command(python, script, tc.auth, tc.cert)
+			cmd := exec.Command(python, script, tc.auth, tc.cert, tc.profile)
 			cmd.Stderr = os.Stderr
 			out, _ := cmd.StdoutPipe()
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			defer func() { cmd.Process.Kill(); cmd.Wait() }()
-			line := make([]byte, 16)
-			n, _ := out.Read(line)
-			port, err := strconv.Atoi(strings.TrimSpace(string(line[:n])))
+			lines := bufio.NewReader(out)
+			line, _ := lines.ReadString('\n')
+			port, err := strconv.Atoi(strings.TrimSpace(line))
 			if err != nil {
 				t.Fatal("the camera did not start")
 			}
@@ -234,9 +248,21 @@ func TestGStreamerAsCamera(t *testing.T) {
 				t.Fatalf("description: %+v", d.Media)
 			}
 			info, err := c.Play(t.Context(), PlayOptions{})
-			if err != nil || info.Transport != tc.transport {
+			if err != nil || info.Transport != tc.transport || info.SRTP != (tc.profile == "savp") {
 				t.Fatal(info, err)
 			}
+			var wire tap
+			if info.SRTP && tc.transport == UDP {
+				wire.put(t, c, func(_ bool, n int, pkt []byte) [][]byte {
+					altered := bytes.Clone(pkt)
+					altered[len(altered)-20] ^= 1
+					if n%8 == 0 {
+						return [][]byte{altered, pkt, pkt}
+					}
+					return [][]byte{pkt}
+				})
+			}
+			var plain [][]byte
 			frames, gaps := 0, 0
 			var last uint16
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -246,6 +272,10 @@ func TestGStreamerAsCamera(t *testing.T) {
 					return nil
 				}
 				seq := binary.BigEndian.Uint16(pkt[2:])
+				plain = append(plain, bytes.Clone(pkt))
+				if err := c.WriteRTCP(m, emptyReport); err != nil {
+					return err
+				}
 				if frames > 0 && seq != last+1 {
 					gaps++
 				}
@@ -259,6 +289,17 @@ func TestGStreamerAsCamera(t *testing.T) {
 			})
 			if err != errEnough || gaps > 0 {
 				t.Fatalf("%d of 60 pictures, %d gaps: %v", frames, gaps, err)
+			}
+			if !info.SRTP {
+				return
+			}
+			// GStreamer reads our reports: it took the key SETUP gave it.
+			if line, err := lines.ReadString('\n'); !strings.HasPrefix(line, "rtcp") { // two of its threads may say so at once
+				t.Errorf("%q, %v", line, err)
+			}
+			st := c.Stats()
+			if tc.transport == UDP && (len(wire.all()) < 60 || wire.shows(plain) || st.Forged < 5 || st.Replayed < 5) || tc.transport == TCP && st.Forged+st.Replayed > 0 {
+				t.Errorf("the tap saw %d packets, with pictures %v; %+v", len(wire.all()), wire.shows(plain), st)
 			}
 		})
 	}

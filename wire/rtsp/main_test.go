@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/bartizan-vms/bartizan/wire/media"
+	"github.com/bartizan-vms/bartizan/wire/sdp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -196,3 +197,5 @@ func collect(t testing.TB, c *Client, want map[int]int) map[int][][]byte {
 	}
 	return got
 }
+
+func onlyVideo(_ int, m sdp.Media) bool { return m.Type == "video" }

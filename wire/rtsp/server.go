@@ -12,6 +12,7 @@ import (
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/wire/media"
+	"github.com/bartizan-vms/bartizan/wire/mikey"
 )
 
 // Request is what a viewer asks to see.
@@ -116,6 +117,10 @@ type ServerConfig struct {
 	UDPMin        uint16 // range of server ports; 0: any
 	UDPMax        uint16
 	Name          string // Server header: "Bartizan"
+
+	SRTP      SRTP
+	SRTPSuite mikey.Suite // of our keys
+	SRTPMKI   bool        // our keys have names, as ONVIF wants; GStreamer cannot read them
 }
 
 // Server serves viewers. It is safe to Serve several listeners at once.
@@ -130,6 +135,7 @@ type Server struct {
 		readers                       atomic.Int64
 		accepted, refused, authFailed atomic.Uint64
 		bytes, units                  atomic.Uint64
+		reports, forged, replayed     atomic.Uint64
 	}
 }
 
@@ -264,6 +270,7 @@ type ServerStats struct {
 	Conns, Readers                int64 // now
 	Accepted, Refused, AuthFailed uint64
 	BytesOut, UnitsOut            uint64
+	Reports, Forged, Replayed     uint64 // SRTP and SRTCP packets of viewers: taken; altered or foreign; sent again
 }
 
 // Stats gives the counts so far.
@@ -272,5 +279,5 @@ func (s *Server) Stats() ServerStats {
 	conns := s.conns
 	s.mu.Unlock()
 	c := &s.counts
-	return ServerStats{int64(conns), c.readers.Load(), c.accepted.Load(), c.refused.Load(), c.authFailed.Load(), c.bytes.Load(), c.units.Load()}
+	return ServerStats{int64(conns), c.readers.Load(), c.accepted.Load(), c.refused.Load(), c.authFailed.Load(), c.bytes.Load(), c.units.Load(), c.reports.Load(), c.forged.Load(), c.replayed.Load()}
 }

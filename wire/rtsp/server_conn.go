@@ -19,7 +19,9 @@ import (
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/wire/media"
+	"github.com/bartizan-vms/bartizan/wire/mikey"
 	"github.com/bartizan-vms/bartizan/wire/sdp"
+	"github.com/bartizan-vms/bartizan/wire/srtp"
 )
 
 // conn is one viewer's connection, owned by its goroutine. A connection holds
@@ -39,6 +41,8 @@ type conn struct {
 	path, query string
 	pres        Presentation
 	offer       Offer
+	srtp        bool         // the viewer asks for SRTP, or it is insisted upon
+	keys        [2]mikey.Key // ours, of the kinds described; Master nil: none
 
 	session string
 	sink    *Sink
@@ -188,7 +192,7 @@ func (c *conn) status(m *message, code int, extra ...field) error {
 var reasons = map[int]string{
 	200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 406: "Not Acceptable", 453: "Not Enough Bandwidth",
 	454: "Session Not Found", 455: "Method Not Valid in This State", 456: "Header Field Not Valid for Resource", 457: "Invalid Range",
-	459: "Aggregate Operation Not Allowed", 461: "Unsupported Transport", 500: "Internal Server Error", 501: "Not Implemented",
+	459: "Aggregate Operation Not Allowed", 461: "Unsupported Transport", 463: "Key management failure", 500: "Internal Server Error", 501: "Not Implemented",
 	503: "Service Unavailable", 505: "RTSP Version Not Supported", 551: "Option Not Supported",
 }
 
@@ -214,6 +218,9 @@ func (c *conn) request(ctx context.Context, m *message) (end bool, err error) {
 	case "OPTIONS":
 		return false, c.status(m, 200, field{"Public", public}, field{"Session", c.sessionField()})
 	case "GET_PARAMETER", "SET_PARAMETER":
+		if v, ok := parameter(m.body); ok && m.method == "SET_PARAMETER" && named != "" {
+			return false, c.status(m, c.rekey(m, v), field{"Session", c.sessionField()})
+		}
 		return false, c.status(m, 200, field{"Session", c.sessionField()}) // a sign of life: we have no parameters
 	case "TEARDOWN":
 		if named == "" {
@@ -305,6 +312,11 @@ func resource(uri string) (path, query string, track int) {
 
 // open makes sure of the presentation for path; status is not 200 when there is none.
 func (c *conn) open(ctx context.Context, path, query string) (status int) {
+	query, asks := asksSRTP(query)
+	if asks && !c.tls {
+		return 463 // its keys would go in clear
+	}
+	c.srtp = c.tls && (asks || c.s.cfg.SRTP != SRTPAsked)
 	if c.pres != nil && c.path == path && c.query == query {
 		return 200
 	}
@@ -316,7 +328,7 @@ func (c *conn) open(ctx context.Context, path, query string) (status int) {
 	if err != nil {
 		return statusOf(err)
 	}
-	c.pres, c.path, c.query, c.offer = p, path, query, p.Offer()
+	c.pres, c.path, c.query, c.offer, c.keys = p, path, query, p.Offer(), [2]mikey.Key{}
 	return 200
 }
 
@@ -355,6 +367,9 @@ func (c *conn) describe(ctx context.Context, m *message) error {
 	r := &message{status: 200, reason: "OK", body: c.offer.SDP}
 	if r.body == nil {
 		r.body = sdp.Build(c.offer.Description, sdp.Options{Title: c.offer.Title, Range: c.offer.Range, Payload: c.offer.Payload})
+	}
+	if c.srtp {
+		r.body = c.describeSecure(r.body)
 	}
 	base, tail, _ := strings.Cut(m.uri, "?")
 	base = strings.TrimRight(base, "/") + "/"
@@ -398,10 +413,15 @@ func (c *conn) setup(ctx context.Context, m *message) error {
 		return c.status(m, 404)
 	}
 	for _, t := range parseTransports(m.header.get("transport")) {
-		if t.profile != "RTP/AVP" || t.multicast || t.record || c.sink != nil && (t.tcp == c.sink.udp || c.sink.tracks[k].on) {
+		hidden := t.profile == "RTP/SAVP" && c.tls
+		if t.profile != "RTP/AVP" && !hidden || t.multicast || t.record ||
+			c.sink != nil && (t.tcp == c.sink.udp || c.sink.tracks[k].on || hidden != (c.sink.tracks[1-k].seal != nil)) {
 			continue
 		}
-		if !t.tcp && (c.tls || c.s.cfg.NoUDP || !t.clientPort.ok || t.clientPort.rtp < 1024) {
+		if !hidden && c.tls && c.s.cfg.SRTP != SRTPAsked {
+			continue
+		}
+		if !t.tcp && (c.tls && !hidden || c.s.cfg.NoUDP || !t.clientPort.ok || t.clientPort.rtp < 1024) {
 			continue // UDP would leave in clear what RTSPS promised to protect
 		}
 		return c.prepare(m, k, t)
@@ -412,7 +432,12 @@ func (c *conn) setup(ctx context.Context, m *message) error {
 // prepare sets a track up over t and answers.
 func (c *conn) prepare(m *message, k int, t transport) error {
 	track := sinkTrack{on: true, uri: m.uri}
-	reply := transport{profile: "RTP/AVP", tcp: t.tcp, clientPort: t.clientPort, ssrc: c.offer.SSRC[k], hasSSRC: c.offer.SSRC[k] != 0}
+	if t.profile == "RTP/SAVP" {
+		if code := c.agree(m, k, &track); code != 200 {
+			return c.status(m, code)
+		}
+	}
+	reply := transport{profile: t.profile, tcp: t.tcp, clientPort: t.clientPort, ssrc: c.offer.SSRC[k], hasSSRC: c.offer.SSRC[k] != 0}
 	if t.tcp {
 		reply.clientPort = ports{}
 		track.chans = t.interleaved
@@ -431,8 +456,8 @@ func (c *conn) prepare(m *message, k int, t transport) error {
 		}
 		p := track.socket[0].LocalAddr().(*net.UDPAddr).Port
 		reply.serverPort = ports{p, p + 1, true}
-		for _, s := range track.socket {
-			c.udp.Go(func() { c.reports(s) })
+		for i, s := range track.socket {
+			c.udp.Go(func() { c.reports(s, track.open[i], i) })
 		}
 	}
 	if c.sink == nil {
@@ -474,12 +499,15 @@ func dialPair(local, remote netip.Addr, to ports, lo, hi uint16) (s [2]*net.UDPC
 	return s, nil
 }
 
-// reports reads what a viewer sends over UDP: signs of life.
-func (c *conn) reports(s *net.UDPConn) {
+// reports reads what a viewer sends over UDP: signs of life, if they prove true
+// where SRTP is spoken.
+func (c *conn) reports(s *net.UDPConn, open *srtp.Receiver, i int) {
 	var buf [2048]byte
 	for {
-		if _, err := s.Read(buf[:]); err == nil {
-			c.live()
+		if n, err := s.Read(buf[:]); err == nil {
+			if open == nil || c.opened(open, i, buf[:n]) {
+				c.live()
+			}
 		} else if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -534,7 +562,11 @@ func (c *conn) play(ctx context.Context, m *message) error {
 		if t.Media < 0 || t.Media > 1 || !c.sink.tracks[t.Media].on || !t.HasSeq {
 			continue
 		}
-		e := fmt.Sprintf("url=%s;seq=%d", c.sink.tracks[t.Media].uri, t.Seq)
+		track := &c.sink.tracks[t.Media]
+		if track.seal != nil && track.began {
+			t.Seq = track.last + 1 // as number will send it
+		}
+		e := fmt.Sprintf("url=%s;seq=%d", track.uri, t.Seq)
 		if t.HasRTPTime {
 			e += fmt.Sprintf(";rtptime=%d", t.RTPTime)
 		}
@@ -542,6 +574,9 @@ func (c *conn) play(ctx context.Context, m *message) error {
 	}
 	if err := c.status(m, 200, field{"Session", c.sessionField()}, field{"Range", info.Range}, field{"RTP-Info", strings.Join(rtpInfo, ",")}); err != nil {
 		return err
+	}
+	for k := range c.sink.tracks {
+		c.sink.tracks[k].fresh, c.sink.tracks[k].shift = true, 0
 	}
 	run, stop := context.WithCancel(ctx)
 	c.stop, c.ended = stop, make(chan struct{})
@@ -584,7 +619,10 @@ func (c *conn) halt() {
 func (c *conn) drop() {
 	c.halt()
 	if c.sink != nil {
-		for _, t := range c.sink.tracks {
+		for k, t := range c.sink.tracks {
+			if t.seal != nil {
+				c.keys[k] = mikey.Key{} // used: who sets up again asks for the description, and gets another
+			}
 			for _, s := range t.socket {
 				if s != nil {
 					s.Close()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bartizan-vms/bartizan/wire/media"
+	"github.com/bartizan-vms/bartizan/wire/srtp"
 )
 
 // Sink is the way to one viewer: interleaved TCP, TLS or UDP. It is used by
@@ -20,6 +21,7 @@ type Sink struct {
 	vec     net.Buffers
 	store   [][]byte
 	scratch []byte
+	clear   []byte // one packet before it is sealed
 	timeout time.Duration
 	armed   time.Time // when the write deadline was set
 
@@ -37,6 +39,15 @@ type sinkTrack struct {
 	chans  ports
 	socket [2]*net.UDPConn // connected: RTP, RTCP
 	uri    string
+
+	// SRTP; nil seal: none. The numbers are the Playback's goroutine's while one runs.
+	seal   *srtp.Sender
+	open   [2]*srtp.Receiver // RTP, RTCP
+	theirs bool              // the key is the viewer's
+	fresh  bool              // a Playback begins
+	began  bool              // last was sent
+	last   uint16
+	shift  uint16 // from a Playback's number to the one sent
 }
 
 // Write sends blocks in order and returns when the system took them: this is
@@ -55,6 +66,13 @@ func (s *Sink) Write(blocks ...Block) error {
 			s.ssrc[b.Kind] = binary.BigEndian.Uint32(b.Data[12:])
 		}
 		switch {
+		case s.tracks[b.Kind].seal != nil:
+			at := len(s.scratch)
+			s.hide(b)
+			if s.udp {
+				s.datagrams(&Block{Data: s.scratch[at:], Kind: b.Kind})
+				s.scratch = s.scratch[:at]
+			}
 		case s.udp:
 			s.datagrams(b)
 		case s.straight:

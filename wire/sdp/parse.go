@@ -13,6 +13,7 @@ import (
 	"github.com/bartizan-vms/bartizan/wire/h264"
 	"github.com/bartizan-vms/bartizan/wire/h265"
 	"github.com/bartizan-vms/bartizan/wire/media"
+	"github.com/bartizan-vms/bartizan/wire/mikey"
 	"github.com/bartizan-vms/bartizan/wire/opus"
 )
 
@@ -34,6 +35,7 @@ func Parse(body []byte) (Session, error) {
 		s         Session
 		sections  []*section
 		direction Direction
+		keys      mikey.Secret
 	)
 	// Carriage return, line feed or both end a line; some clones send a zero byte.
 	for line := range bytes.FieldsFuncSeq(body, func(r rune) bool { return r == '\r' || r == '\n' || r == 0 }) {
@@ -73,6 +75,8 @@ func Parse(body []byte) (Session, error) {
 					s.Control = v
 				case "range":
 					s.Range = v
+				case "key-mgmt":
+					keys = keyMgmt(v)
 				}
 				continue
 			}
@@ -88,6 +92,9 @@ func Parse(body []byte) (Session, error) {
 	for _, sec := range sections {
 		if sec.Direction == Unstated {
 			sec.Direction = direction
+		}
+		if sec.KeyMgmt == nil {
+			sec.KeyMgmt = keys
 		}
 		sec.choose()
 		s.Media = append(s.Media, sec.Media)
@@ -119,6 +126,8 @@ func (sec *section) attribute(name, v string) {
 	switch name {
 	case "control":
 		sec.Control = v
+	case "key-mgmt":
+		sec.KeyMgmt = keyMgmt(v)
 	case "rtpmap", "fmtp":
 		number, rest, _ := strings.Cut(v, " ")
 		n, err := strconv.ParseUint(number, 10, 7)
@@ -144,6 +153,15 @@ func (sec *section) attribute(name, v string) {
 	case "x-onvif-track":
 		sec.ONVIFTrack = v
 	}
+}
+
+// keyMgmt reads "mikey AQAF..."; nil for another protocol.
+func keyMgmt(v string) mikey.Secret {
+	protocol, data, _ := strings.Cut(v, " ")
+	if data = strings.TrimSpace(data); data == "" || !strings.EqualFold(protocol, "mikey") {
+		return nil
+	}
+	return mikey.Secret(data)
 }
 
 // choose takes the first payload type of a codec we carry, else the first.

@@ -9,7 +9,10 @@
 // goroutines or keeps what it was given.
 package sdp
 
-import "github.com/bartizan-vms/bartizan/wire/media"
+import (
+	"github.com/bartizan-vms/bartizan/wire/media"
+	"github.com/bartizan-vms/bartizan/wire/mikey"
+)
 
 // Limits on what a stranger may send.
 const (
@@ -50,6 +53,9 @@ type Media struct {
 	Channels    int               // audio: channels of the rtpmap, 1 when unstated
 	Fmtp        map[string]string // a=fmtp of PayloadType; names in lower case, values as written
 	Direction   Direction
+	// KeyMgmt is the MIKEY message of a=key-mgmt (RFC 4567 §3), the section's
+	// or else the session's, in base64; nil when absent.
+	KeyMgmt mikey.Secret
 	// Track is what the section describes as far as the description tells:
 	// Codec Unknown when it is none we carry; Config nil when the parameter
 	// sets are not there (they then come in band).

@@ -2,6 +2,7 @@ package sdp
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -223,4 +224,20 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestKeyMgmt(t *testing.T) {
+	s, err := Parse([]byte("v=0\r\na=key-mgmt:mikey U0VT\r\nm=video 0 RTP/SAVP 96\r\na=rtpmap:96 H264/90000\r\na=key-mgmt:mikey TUVE\r\n" +
+		"m=audio 0 RTP/SAVP 0\r\nm=application 0 RTP/AVP 98\r\na=key-mgmt:kerberos AAAA\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"TUVE", "U0VT", "U0VT"} {
+		if got := string(s.Media[i].KeyMgmt); got != want {
+			t.Errorf("section %d: %q", i, got)
+		}
+	}
+	if s.Media[0].Protocol != "RTP/SAVP" || strings.Contains(fmt.Sprintf("%+v", s), "TUVE") {
+		t.Errorf("%+v", s)
+	}
 }

@@ -2125,6 +2125,8 @@ export interface components {
             /** Format: int64 */
             key_every_ms: number;
             notes: string[];
+            /** @description How it is protected on its way, in plain words: clear; encrypted, RTSPS; encrypted, RTSPS with SRTP. */
+            protection: string;
             /** Format: int64 */
             reorder: number;
             secure: boolean;
