@@ -161,3 +161,20 @@ func (c *column) colour(tilt float64) (y, u, v byte) {
 	}
 	return byte(max(60, 110-int(-tilt))), 126, 130
 }
+
+// Area is a rectangle of a picture in ONVIF's coordinates: x and y from -1,
+// left and bottom, to 1.
+type Area struct{ Left, Right, Bottom, Top float64 }
+
+// Black paints an area over.
+func (p *Picture) Black(a Area) {
+	pixel := func(v float64, n int) int { return min(max(int((v+1)/2*float64(n)), 0), n) }
+	x0, x1 := pixel(a.Left, p.Width)&^1, (pixel(a.Right, p.Width)+1)&^1
+	y0, y1 := pixel(-a.Top, p.Height)&^1, (pixel(-a.Bottom, p.Height)+1)&^1
+	for y := y0; y < y1; y++ {
+		for x := x0; x < x1; x++ {
+			p.Y[y*p.Width+x] = 16
+			p.U[y/2*(p.Width/2)+x/2], p.V[y/2*(p.Width/2)+x/2] = 128, 128
+		}
+	}
+}
