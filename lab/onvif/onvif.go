@@ -75,8 +75,6 @@ type Device struct {
 	card  *footage.Card    // nil: none
 	head  *head            // nil: it cannot turn
 
-	signing [2]Attack // guarded by mu: see signing.go
-
 	cut      chan outage   // ends the life that stands
 	bound    chan struct{} // closed when the first life listens, or Run ended
 	once     sync.Once
