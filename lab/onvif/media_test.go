@@ -17,7 +17,7 @@ import (
 	"github.com/bartizan-vms/bartizan/wire/sdp"
 )
 
-var content = errors.New("content")
+var errContent = errors.New("content")
 
 // watchRTSP plays sections of a stream with our own client until f is content.
 func watchRTSP(t *testing.T, cfg rtsp.ClientConfig, o rtsp.PlayOptions, choose func(sdp.Media) bool, f func(cl *rtsp.Client, m sdp.Media, rtcp bool, pkt []byte) bool) rtsp.PlayInfo {
@@ -38,11 +38,11 @@ func watchRTSP(t *testing.T, cfg rtsp.ClientConfig, o rtsp.PlayOptions, choose f
 	}
 	err = cl.Read(ctx, func(m int, rtcp bool, pkt []byte, _ time.Time) error {
 		if f(cl, cl.Description().Media[m], rtcp, pkt) {
-			return content
+			return errContent
 		}
 		return nil
 	})
-	if !errors.Is(err, content) {
+	if !errors.Is(err, errContent) {
 		t.Fatalf("the stream ended before: %v", err)
 	}
 	return info
