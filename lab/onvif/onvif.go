@@ -211,6 +211,10 @@ func (d *Device) Run(ctx context.Context) error {
 func (d *Device) live(ctx context.Context) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
+	select {
+	case <-d.cut: // of who pulled a cable that was out
+	default:
+	}
 	d.mu.Lock()
 	ports, on := d.ports, d.sys.protocols
 	d.mu.Unlock()

@@ -90,6 +90,9 @@ func MakersRoot() (*x509.Certificate, error) {
 	return i.cert, nil
 }
 
+// factorySigning is the path of the factory's signing key.
+const factorySigning = "signingpath"
+
 // initSigning adds the factory's signing key to a keystore.
 func (k *keystore) initSigning(model, serial string) error {
 	i, err := authority()
@@ -102,8 +105,8 @@ func (k *keystore) initSigning(model, serial string) error {
 	}
 	k.keys = append(k.keys, key{"signingkey", "factory media signing", key1})
 	k.certs = append(k.certs, cert{"signingcert", "factory media signing", "signingkey", c})
-	k.paths = append(k.paths, path{"signingpath", "factory media signing", []string{"signingcert"}})
-	k.signing = "signingpath"
+	k.paths = append(k.paths, path{factorySigning, "factory media signing", []string{"signingcert"}})
+	k.signing = factorySigning
 	return nil
 }
 
@@ -146,9 +149,6 @@ func (d *Device) sign(stream int) {
 	d.mu.Lock()
 	t, on := d.stages[stream], d.media.encoders[stream].signed
 	id := d.keys.signing
-	if id == "" {
-		id = "signingpath"
-	}
 	chain := d.keys.chain(id)
 	var certs []*x509.Certificate
 	if p := d.keys.path(id); p != nil {

@@ -77,7 +77,7 @@ func TestTheCameraSignsAndEachAttackIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.feeds[0].Key()
-		r, _ := judge(t, d, 60)
+		r, _ := judge(t, d, 36)
 		if r.Verdict != tt.want || r.Certificate != nil && r.Provenance.Overall() != tt.prov {
 			t.Errorf("%q: %v, provenance %v, %+v", tt.how, r.Verdict, r.Provenance, r.Counts)
 		}
