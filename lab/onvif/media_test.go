@@ -185,6 +185,7 @@ func TestEvents(t *testing.T) {
 // TestTheCardFillsTheHole pulls the cable for a second and finds the pictures
 // of that time on the card, in order, each with its time.
 func TestTheCardFillsTheHole(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	d := liveDevice(t, Config{PTZ: true, Card: -1})
 	d.SetSkew(90 * time.Second) // times are the device's
 	c := newClient(t, d)
@@ -253,6 +254,7 @@ func TestTheCardFillsTheHole(t *testing.T) {
 
 // TestAForeignPlayerPlaysTheCard lets ffprobe read the replay.
 func TestAForeignPlayerPlaysTheCard(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	need(t, "ffprobe")
 	d := liveDevice(t, Config{Card: -1})
 	waitFor(t, "three seconds", func() bool { f, to, ok := d.span(); return ok && to.Sub(f) > 3*time.Second })

@@ -56,6 +56,7 @@ type Config struct {
 	Skew   time.Duration // its clock is so far ahead (or behind)
 	Window time.Duration // how far a token's time may lie from the device's: 5 s
 	Reboot time.Duration // how long a restart takes: 1 s
+	Count  bool          // hide in each picture its number and when it was taken, for lab.ReadCounter
 }
 
 // Ports are where a device listens; after Run began, where it does.
@@ -166,7 +167,7 @@ func New(cfg Config) (*Device, error) {
 		d.card = footage.NewCard(d.feeds[0], cfg.Card)
 	}
 	for i, f := range d.feeds {
-		d.stages[i] = &stage{clock: d.Now}
+		d.stages[i] = &stage{clock: d.Now, count: cfg.Count}
 		f.SetStage(d.stages[i].run)
 	}
 	d.images = newImaging()

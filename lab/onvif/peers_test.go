@@ -31,6 +31,7 @@ func near(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 }
 // "connect ENETUNREACH 192.168.1.108"). It has no words for tours, masks,
 // certificates, the card, or talking through a device.
 func TestClientOnvifDrivesEachMaker(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	peers(t)
 	for _, maker := range []string{"plain", "aurora", "borealis", "dunes", "ember"} {
 		t.Run(maker, func(t *testing.T) {
@@ -87,6 +88,7 @@ func TestClientOnvifDrivesEachMaker(t *testing.T) {
 // "401 Unauthorized"), and reach a device that tells a wrong address (cirrus).
 // Of events it reads the properties only, and it has no words for Media2.
 func TestClientNodeOnvifDrivesEachMaker(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	peers(t)
 	for _, maker := range []string{"plain", "aurora", "dunes", "ember"} {
 		t.Run(maker, func(t *testing.T) {

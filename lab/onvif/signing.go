@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
+	"github.com/bartizan-vms/bartizan/lab"
 	"github.com/bartizan-vms/bartizan/lab/footage"
 	"github.com/bartizan-vms/bartizan/wire/h264"
 	"github.com/bartizan-vms/bartizan/wire/h265"
@@ -171,12 +172,15 @@ func (d *Device) sign(stream int) {
 // signed, and then perhaps tampered with.
 type stage struct {
 	clock func() time.Time
+	count bool
 
 	mu      sync.Mutex // guards what follows
 	signing *signedvideo.Signing
 	signer  *signedvideo.Signer
 	codec   media.Codec
 	failed  error
+
+	number uint64 // of the next picture
 
 	attack  Attack
 	others  *signedvideo.Signing
@@ -220,6 +224,10 @@ func (t *stage) run(u footage.Unit, codec media.Codec) []footage.Unit {
 	defer t.mu.Unlock()
 	if codec != t.codec {
 		t.codec, t.signer, t.foreign, t.group, t.whole = codec, nil, nil, nil, false
+	}
+	if t.count {
+		u.Data = counted(u.Data, codec, t.number, u.Wall)
+		t.number++
 	}
 	if t.signing != nil && (t.signer != nil || u.Key) {
 		var err error
@@ -282,6 +290,21 @@ func (t *stage) replay(u footage.Unit) footage.Unit {
 	t.shown = (t.shown + 1) % len(t.group)
 	u.Data, u.Key = old.Data, old.Key
 	return u
+}
+
+// counted hides a picture's number before its first slice.
+func counted(data []byte, codec media.Codec, number uint64, at time.Time) []byte {
+	out := make([]byte, 0, len(data)+64)
+	done := false
+	for n := range nal.All(data) {
+		if vcl := codec == media.H265 && h265.TypeOf(n).VCL() || codec == media.H264 && h264.TypeOf(n).VCL(); vcl && !done {
+			c := lab.CounterNAL(codec)
+			lab.PutCounter(c, lab.FindCounter(c), number, at.UnixNano())
+			out, done = nal.Append(out, c), true
+		}
+		out = nal.Append(out, n)
+	}
+	return out
 }
 
 func isSEI(n []byte, codec media.Codec) bool {
