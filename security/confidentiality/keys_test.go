@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -196,5 +198,65 @@ func TestSecrets(t *testing.T) {
 		if _, err := k.Open("camera a", sealed[:n]); err == nil {
 			t.Errorf("the first %d bytes opened", n)
 		}
+	}
+}
+
+// stalled is a ring whose writer is held up until it is let go.
+type stalled struct {
+	ring
+	once         *sync.Once
+	asked, letGo chan struct{}
+}
+
+func (r stalled) PutKey(ctx context.Context, w security.WrappedKey) error {
+	r.once.Do(func() {
+		close(r.asked)
+		<-r.letGo
+	})
+	return r.ring.PutKey(ctx, w)
+}
+
+// Whoever seals or opens a secret may be inside a transaction of the ring's own
+// store: it must not wait for somebody who waits for that store, or both wait
+// for ever. Also just after a start, when nothing is in memory.
+func TestSecretsWaitForNoKeyThatIsMade(t *testing.T) {
+	ctx, dir, r := t.Context(), t.TempDir(), ring{}
+	k, err := New(ctx, dir, r, timebase.System(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := k.Seal("place", []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := stalled{r, new(sync.Once), make(chan struct{}), make(chan struct{})}
+	if k, err = New(ctx, dir, h, timebase.System(), true); err != nil {
+		t.Fatal(err)
+	}
+	made := make(chan error)
+	go func() {
+		_, _, err := k.Current(ctx, "camera/main", "2026-07-01")
+		made <- err
+	}()
+	<-h.asked
+	done := make(chan error)
+	go func() {
+		if b, err := k.Open("place", sealed); err != nil || string(b) != "secret" {
+			done <- fault.New(fault.Internal, "opened "+string(b), fault.Message(err))
+		}
+		_, err := k.Seal("place", []byte("another"))
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("a secret waits for a key that is being made")
+	}
+	close(h.letGo)
+	if err := <-made; err != nil {
+		t.Error(err)
 	}
 }
