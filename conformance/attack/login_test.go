@@ -72,7 +72,7 @@ func TestF01_LoginUnderFlood(t *testing.T) {
 	after, _ := s.CPU()
 	slices.Sort(took)
 	t.Logf("%.0f wrong log-ins a second, which cost the node %.2f of a core; rightful ones, TLS included, took %v, the longest %v",
-		float64(sent.Load())/time.Since(begin).Seconds(), (after - before).Seconds()/time.Since(begin).Seconds(), took[len(took)/2], took[len(took)-1])
+		float64(sent.Load())/time.Since(begin).Seconds(), (after-before).Seconds()/time.Since(begin).Seconds(), took[len(took)/2], took[len(took)-1])
 }
 
 // F1: an account under guessing from many addresses is not locked to its owner
@@ -120,7 +120,7 @@ func TestF02_NamesCannotBeEnumerated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range 4 * *tries {
+		for i := range 2 * *tries {
 			ip++
 			c := s.from(fmt.Sprintf("127.1.%d.%d", ip/200, ip%200+1))
 			c.do("GET", "/healthz", nil) // TLS is not what is measured
@@ -135,11 +135,21 @@ func TestF02_NamesCannotBeEnumerated(t *testing.T) {
 		}
 		return after - before, times, answers
 	}
-	there, t1, a1 := measure(func(i int) object {
+	real := func(i int) object {
 		return object{"user": people[i%4].name, "password": rand.Text(), "code": "000000"}
-	})
-	none, t2, a2 := measure(func(i int) object { return object{"user": rand.Text(), "password": rand.Text(), "code": "000000"} })
-	control, _, _ := measure(func(i int) object { return object{"user": rand.Text()} })
+	}
+	made := func(int) object {
+		return object{"user": rand.Text(), "password": rand.Text(), "code": "000000"}
+	}
+	measure(made) // the first ones find the memory cold
+	// Forth and back, so that what grows with time falls on both.
+	there, t1, a1 := measure(real)
+	none, t2, a2 := measure(made)
+	none2, t3, _ := measure(made)
+	there2, t4, _ := measure(real)
+	there, none, t1, t2 = there+there2, none+none2, append(t1, t4...), append(t2, t3...)
+	control, _, _ := measure(func(int) object { return object{"user": rand.Text()} })
+	control *= 2
 	t.Logf("CPU of %d log-ins: names there are %v, names there are not %v, requests that do not fit %v; Welch's t of times %.2f", 4**tries, there, none, control, welch(t1, t2))
 	if len(a1) != 1 || fmt.Sprint(a1) != fmt.Sprint(a2) || !strings.Contains(fmt.Sprint(a1), "401") {
 		t.Errorf("the answers differ:\n%v\n%v", a1, a2)
