@@ -320,7 +320,7 @@ func TestH04_NothingMovesACamera(t *testing.T) {
 	s := open(t, "")
 	for _, o := range s.operations(t) {
 		for _, w := range []string{"ptz", "preset", "move", "talk"} {
-			if strings.Contains(o.path+o.id, w) && o.id != "remove-camera" {
+			if strings.Contains(strings.ReplaceAll(o.path+o.id, "remove", ""), w) {
 				t.Errorf("%v moves a camera: write H4", o)
 			}
 		}
@@ -354,11 +354,11 @@ func TestH06_PathsLeadNowhereElse(t *testing.T) {
 	paths = append(paths, "/api/v1/cameras/%00", "/api/v1/cameras/"+id+"%00.jpg", "/api/v1/cameras/"+strings.Repeat("%F0%9F%92%A3", 2000), "/"+strings.Repeat("a", 20000), "/%", "/%zz", "/api/v1/cameras/"+id+"/still.mp4%00.jpg",
 		"//etc/passwd", "/api/v1/cameras/-/../"+id, "/api/v1//cameras", "/api/v1/cameras/"+id+"/still.jpg/../../../people", "http://evil.example/etc/passwd", "file:///etc/passwd", "/api/v1/audit/tile/0/x999999/x999")
 	cookie := session + "=" + s.root.cookie
-	var c *tls.Conn
-	for _, p := range paths {
-		a, err := raw(s, &c, p, cookie)
-		if err != nil {
-			t.Errorf("%q: %v", p, err)
+	for i, p := range paths {
+		// Each from an address of its own: one that asks so is soon slowed.
+		a, err := raw(s, fmt.Sprintf("127.6.%d.%d", i/200, i%200+1), p, cookie)
+		if err != nil || a.status == 429 {
+			t.Errorf("%.200q: %v %v", p, a, err)
 			continue
 		}
 		status, body := a.status, a.body
@@ -373,10 +373,10 @@ func TestH06_PathsLeadNowhereElse(t *testing.T) {
 			t.Errorf("%q: %d %.200q", p, status, body)
 		}
 	}
-	if a, err := raw(s, &c, "/api/v1/cameras/"+id, cookie); err != nil || a.status != 200 || !strings.Contains(a.body, id) {
+	if a, err := raw(s, "127.6.200.1", "/api/v1/cameras/"+id, cookie); err != nil || a.status != 200 || !strings.Contains(a.body, id) {
 		t.Errorf("the control: %v %v", a, err)
 	}
-	// By RTSP, with a right to one camera.
+	// By RTSP, with a right to every camera.
 	secret := s.root.ask(t, "POST", "/api/v1/stream-secret", nil, 201).text("secret")
 	for _, d := range dots {
 		u := "rtsp://" + s.RTSP + "/" + id + "/" + strings.Repeat(d, 6) + "etc/passwd"
@@ -390,27 +390,14 @@ func TestH06_PathsLeadNowhereElse(t *testing.T) {
 	}
 }
 
-// raw sends a GET as its bytes are, over c as long as that lasts.
-func raw(s *site, c **tls.Conn, target, cookie string) (answer, error) {
-	for range 2 {
-		if *c == nil {
-			n, err := (&tls.Dialer{NetDialer: dialer("127.0.0.1"), Config: &tls.Config{RootCAs: s.roots}}).Dial("tcp", strings.TrimPrefix(s.URL, "https://"))
-			if err != nil {
-				return answer{}, err
-			}
-			*c = n.(*tls.Conn)
-		}
-		a, err := exchange(*c, "GET "+target+" HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: same-origin\r\nCookie: "+cookie+"\r\n\r\n")
-		if err == nil && a.header.Get("Connection") != "close" && a.status != 400 && a.status != 431 {
-			return a, nil
-		}
-		_ = (*c).Close()
-		*c = nil
-		if err == nil {
-			return a, nil
-		}
+// raw sends a GET as its bytes are.
+func raw(s *site, ip, target, cookie string) (answer, error) {
+	c, err := (&tls.Dialer{NetDialer: dialer(ip), Config: &tls.Config{RootCAs: s.roots}}).Dial("tcp", strings.TrimPrefix(s.URL, "https://"))
+	if err != nil {
+		return answer{}, err
 	}
-	return answer{}, io.ErrUnexpectedEOF
+	defer c.Close()
+	return exchange(c, "GET "+target+" HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: same-origin\r\nCookie: "+cookie+"\r\n\r\n")
 }
 
 // exchange sends bytes and reads one response.
@@ -425,8 +412,5 @@ func exchange(c net.Conn, request string) (answer, error) {
 	}
 	defer r.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(r.Body, 8<<20))
-	if r.Close {
-		r.Header.Set("Connection", "close")
-	}
 	return answer{status: r.StatusCode, header: r.Header, body: string(b)}, err
 }

@@ -171,7 +171,7 @@ func TestF08_NoPortsRoutesOrDefaultsBeside(t *testing.T) {
 	page := s.root.ask(t, "GET", "/", nil, 200).body
 	for _, path := range []string{
 		"/debug/pprof/", "/debug/pprof/profile?seconds=1", "/debug/vars", "/debug", "/metrics", "/status", "/config", "/admin", "/console", "/swagger", "/swagger/index.html", "/docs",
-		"/openapi.json", "/openapi.yaml", "/openapi-3.0.json", "/schemas/Problem.json", "/api", "/api/", "/api/v1", "/api/v1/", "/api/v2/cameras", "/api/v1/docs", "/api/v1/debug", "/api/v1/metrics",
+		"/openapi.json", "/openapi.yaml", "/openapi-3.0.json", "/schemas/Problem.json", "/api/", "/api/v1", "/api/v1/", "/api/v2/cameras", "/api/v1/docs", "/api/v1/debug", "/api/v1/metrics",
 		"/api/v1/openapi.yaml", "/api/v1/schemas/Problem.json", "/test", "/backup", "/bartizan.yaml", "/data/ca.pem", "/state/bartizan.db", "/keys/root.key", "/server-status", "/version", "/index.js.map", "/src/main.ts",
 	} {
 		// A page of the console's is its one page, whatever it is called.
