@@ -112,7 +112,7 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	if err != nil {
 		return nil, err
 	}
-	policy, err := access.New(ctx, access.Config{Store: db.Rights(), People: h.people, Trail: trail, Clock: n.clock})
+	policy, err := access.New(ctx, access.Config{Store: db.Rights(), People: h.people, Trail: trail, Clock: n.clock, Tell: func(what string) { n.tell("rights", what) }})
 	if err != nil {
 		return nil, err
 	}

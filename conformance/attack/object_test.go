@@ -334,6 +334,48 @@ func TestH04_NothingMovesACamera(t *testing.T) {
 	}
 }
 
+// H7, on a whole node: breaking the glass needs the right to, a reason and a
+// second factor just shown; the node's journal and the trail tell of it, and an
+// administrator ends it.
+func TestH07_BreakGlass(t *testing.T) {
+	s := open(t, "")
+	id := s.film(t, "gate", 0)
+	s.root.ask(t, "PUT", "/api/v1/access/four-eyes", object{"actions": []string{"playback"}}, 200)
+	anna := s.enter(t, "anna", "operator", "127.0.0.3")
+	glass := object{"action": "playback", "object": id, "reason": "fire in the hall", "emergency": true}
+	timeline := func() int {
+		return anna.do("GET", "/api/v1/cameras/"+id+"/timeline"+span, nil).status
+	}
+	if a := anna.do("POST", "/api/v1/access/requests", glass); a.status != 403 || timeline() != 403 {
+		t.Errorf("without the right: %v", a)
+	}
+	s.grant(t, anna, "everything", nil, "emergency")
+	if a := anna.do("POST", "/api/v1/access/requests", object{"action": "playback", "object": id, "reason": "", "emergency": true}); a.status < 400 || timeline() != 403 {
+		t.Errorf("without a reason: %v", a)
+	}
+	token := anna.ask(t, "POST", "/api/v1/tokens", object{"name": "x", "days": 1}, 201).text("token")
+	if a := s.from("127.0.0.3", "Authorization", "Bearer "+token).do("POST", "/api/v1/access/requests", glass); a.status != 403 {
+		t.Errorf("by a token: %v", a)
+	}
+	request := anna.ask(t, "POST", "/api/v1/access/requests", glass, 201).text("id")
+	if got := timeline(); got != 200 {
+		t.Errorf("the control: %d", got)
+	}
+	if a := s.root.ask(t, "GET", "/api/v1/access/requests", nil, 200); !strings.Contains(a.body, `"emergency":true`) {
+		t.Errorf("an administrator is not shown it: %v", a)
+	}
+	if a := s.root.ask(t, "GET", "/api/v1/system", nil, 200); !strings.Contains(a.body, "anna takes, in an emergency") {
+		t.Errorf("the journal does not tell: %.800s", a.body)
+	}
+	if trail := s.trail(t, "request.emergency"); !strings.Contains(trail, "fire in the hall") {
+		t.Errorf("the trail does not tell: %s", trail)
+	}
+	s.root.ask(t, "POST", "/api/v1/access/requests/"+request+"/deny", object{"answer": "there is no fire"}, 200)
+	if got := timeline(); got != 403 {
+		t.Errorf("after an administrator ended it: %d", got)
+	}
+}
+
 // H6: no way of writing a path leaves the routes: no file of the node's, no
 // other camera, no panic. Requests go raw, as a library would tidy them.
 func TestH06_PathsLeadNowhereElse(t *testing.T) {

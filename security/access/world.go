@@ -514,6 +514,9 @@ func (w *world) decideOn(s security.Subject, a security.Action, r security.Resou
 		for _, q := range w.agreed[agreement{s.UserID, a, r}] {
 			if now < q.Expires {
 				h.approved, by = true, q.ApproverName+" ("+q.ID+")"
+				if q.Emergency {
+					by = "nobody, in an emergency (" + q.ID + ")"
+				}
 			}
 		}
 		d = t.decide(rc, a, h)
