@@ -50,11 +50,38 @@ func browser(t testing.TB) (*pion.PeerConnection, string) {
 	return pc, pc.LocalDescription().SDP
 }
 
+// narrow dials connections that take little at a time, so that what was sent is
+// what was just made, and tells w of what comes.
+func narrow(ip string, w *watch) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dialer(ip).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &told{c, w}, c.(*net.TCPConn).SetReadBuffer(16 << 10)
+	}
+}
+
+// told is a connection that says when bytes came.
+type told struct {
+	net.Conn
+	w *watch
+}
+
+func (c *told) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.w.saw()
+	}
+	return n, err
+}
+
 // watch is one way pictures go.
 type watch struct {
-	name  string
-	last  atomic.Int64  // when the last bytes came, in nanoseconds
-	ended chan struct{} // closes when nothing can come any more
+	name     string
+	last     atomic.Int64 // when the last bytes came, in nanoseconds
+	pictures atomic.Bool
+	ended    chan struct{} // closes when nothing can come any more
 }
 
 func (w *watch) saw() { w.last.Store(time.Now().UnixNano()) }
@@ -89,21 +116,37 @@ func watchAll(t testing.TB, s *site, p *person, id string, from, to time.Time) [
 			}
 			if kind == 2 {
 				w.saw()
+				w.pictures.Store(true)
 			}
 		}
 	})
 	secret := p.ask(t, "POST", "/api/v1/stream-secret", nil, 201).text("secret")
-	for _, u := range []string{"rtsps://" + s.RTSPS + "/" + id + "/main", "rtsp://" + s.RTSP + "/" + id + "/main?from=" + url.QueryEscape(from.Format(time.RFC3339Nano)) + "&to=" + url.QueryEscape(to.Format(time.RFC3339Nano))} {
-		c, err := rtsp.Dial(ctx, rtsp.ClientConfig{URL: u, Username: p.name, Password: secret, Transport: rtsp.TCP, RootCAs: s.roots, Silence: 30 * time.Second, Dial: dialer(p.ip).DialContext})
-		if err != nil {
-			t.Fatal(err)
-		}
-		way("RTSP "+u[:5], func(w *watch) {
+	recorded := "/main?from=" + url.QueryEscape(from.Format(time.RFC3339Nano)) + "&to=" + url.QueryEscape(to.Format(time.RFC3339Nano))
+	for _, r := range []struct {
+		name, url string
+		wait      time.Duration // with each packet: a slow line
+	}{
+		{"RTSPS", "rtsps://" + s.RTSPS + "/" + id + "/main", 0},
+		{"RTSP, recorded", "rtsp://" + s.RTSP + "/" + id + recorded, 0},
+		{"RTSP, slow", "rtsp://" + s.RTSP + "/" + id + "/main", 7 * time.Millisecond},
+	} {
+		way(r.name, func(w *watch) {
+			c, err := rtsp.Dial(ctx, rtsp.ClientConfig{URL: r.url, Username: p.name, Password: secret, Transport: rtsp.TCP, RootCAs: s.roots, Silence: 30 * time.Second, Dial: narrow(p.ip, w)})
+			if err != nil {
+				t.Error(err)
+				return
+			}
 			defer c.Close()
 			if _, err := c.Play(ctx, rtsp.PlayOptions{}); err != nil {
 				return
 			}
-			_ = c.Read(ctx, func(int, bool, []byte, time.Time) error { w.saw(); return nil })
+			_ = c.Read(ctx, func(int, bool, []byte, time.Time) error {
+				w.pictures.Store(true)
+				if r.wait > 0 {
+					<-time.After(r.wait)
+				}
+				return nil
+			})
 		})
 	}
 	pc, offer := browser(t)
@@ -127,6 +170,7 @@ func watchAll(t testing.TB, s *site, p *person, id string, from, to time.Time) [
 					return
 				}
 				w.saw()
+				w.pictures.Store(true)
 			}
 		})
 		if err := pc.SetRemoteDescription(pion.SessionDescription{Type: pion.SDPTypeAnswer, SDP: a.body}); err != nil {
@@ -138,14 +182,7 @@ func watchAll(t testing.TB, s *site, p *person, id string, from, to time.Time) [
 		case <-ctx.Done():
 		}
 	})
-	// Small buffers, so that what is in flight is what was just sent.
-	tr := &http.Transport{TLSClientConfig: p.tls, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dialer(p.ip).DialContext(ctx, network, addr)
-		if err == nil {
-			_ = c.(*net.TCPConn).SetReadBuffer(64 << 10)
-		}
-		return c, err
-	}}
+	tr := &http.Transport{TLSClientConfig: p.tls, DialContext: narrow(p.ip, new(watch))}
 	r, _ := http.NewRequestWithContext(ctx, "GET", s.URL+"/api/v1/cameras/"+id+"/video.mp4?from="+url.QueryEscape(from.Format(time.RFC3339Nano))+"&to="+url.QueryEscape(to.Format(time.RFC3339Nano)), nil)
 	r.Header.Set("Cookie", session+"="+p.cookie)
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
@@ -163,6 +200,7 @@ func watchAll(t testing.TB, s *site, p *person, id string, from, to time.Time) [
 			n, err := io.CopyN(io.Discard, res.Body, 20<<10)
 			if got += n; n > 0 {
 				w.saw()
+				w.pictures.Store(true)
 			}
 			if err != nil {
 				if got == res.ContentLength {
@@ -174,7 +212,7 @@ func watchAll(t testing.TB, s *site, p *person, id string, from, to time.Time) [
 		}
 	})
 	for _, w := range all {
-		until(t, 30*time.Second, "pictures by "+w.name, func() bool { return w.last.Load() > 0 })
+		until(t, 30*time.Second, "pictures by "+w.name, func() bool { return w.pictures.Load() })
 	}
 	return all
 }
@@ -246,7 +284,7 @@ func TestH03_PicturesEndWithTheRight(t *testing.T) {
 	}
 	now := time.Now().UnixNano()
 	for _, w := range beside {
-		if w.name == "WebSocket" || w.name == "WHEP" || w.name == "RTSP rtsps" {
+		if w.name == "WebSocket" || w.name == "WHEP" || w.name == "RTSPS" {
 			until(t, 20*time.Second, "the neighbour's pictures by "+w.name+" to go on", func() bool { return w.last.Load() > now })
 		}
 	}

@@ -24,7 +24,7 @@ func flood(t testing.TB, c *caller, rate int) (sent *atomic.Int64, stop func()) 
 	ctx, cancel := context.WithCancel(context.Background())
 	sent = new(atomic.Int64)
 	var wg sync.WaitGroup
-	const each = 20
+	const each = 50
 	for i := range each {
 		wg.Go(func() {
 			tick := time.NewTicker(time.Second * each / time.Duration(rate))
