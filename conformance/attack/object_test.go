@@ -65,7 +65,7 @@ var objects = map[string]int{
 }
 
 // bodies are what routes take, so that a refusal is about the right and not
-// about the form. VICTIM is replaced by an id that is not the asker's.
+// about the form. ME is replaced by the asker's id, VICTIM in queries by another's.
 var bodies = map[string]string{
 	"PUT /api/v1/access/four-eyes": `{"actions":[]}`, "POST /api/v1/access/lists": `{"interface":"https","network":"198.51.100.0/24","reason":"x"}`,
 	"PUT /api/v1/access/lists/{id}": `{"interface":"https","network":"198.51.100.0/24","reason":"x"}`, "POST /api/v1/access/requests/{id}/approve": `{}`, "POST /api/v1/access/requests/{id}/deny": `{}`,
