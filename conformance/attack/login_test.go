@@ -37,7 +37,7 @@ func flood(t testing.TB, c *caller, rate int) (sent *atomic.Int64, stop func()) 
 				}
 				a := c.do("POST", "/api/v1/session", object{"user": fmt.Sprintf("u%d-%d", i, n), "password": "guess", "code": "000000"})
 				sent.Add(1)
-				if a.status != 0 && a.status != 401 && a.status != 403 && a.status != 429 {
+				if a.status != 0 && (a.status < 400 || a.status == 500) {
 					t.Errorf("a guess: %v", a)
 				}
 			}
