@@ -103,6 +103,8 @@ type ApprovalRequest struct {
 	Object  string  `json:"object,omitempty" maxLength:"64" doc:"Id, such as the camera's."`
 	Reason  string  `json:"reason" minLength:"1" maxLength:"1000"`
 	Minutes float64 `json:"minutes,omitempty" minimum:"0" maximum:"1440" doc:"How long the approval serves; 60, if absent."`
+	// Whoever has the right to may do without.
+	Emergency bool `json:"emergency,omitempty" doc:"Nobody is asked: it serves at once, for 15 minutes, and every administrator is told. Needs the right emergency."`
 }
 
 // Approval is such a request as it stands.
@@ -121,6 +123,7 @@ type Approval struct {
 	Created       *time.Time `json:"created"`
 	Decided       *time.Time `json:"decided,omitempty"`
 	Expires       *time.Time `json:"expires"`
+	Emergency     bool       `json:"emergency,omitempty" doc:"Nobody was asked. Denying it ends it."`
 }
 
 // Approvals lists them, and which actions need them.
@@ -201,7 +204,7 @@ func listOut(r security.ListRule) ListEntry {
 }
 
 func approvalOut(r security.Request) Approval {
-	return Approval{r.ID, string(r.Action), r.On.Kind, r.On.ID, r.Reason, r.Requester, r.RequesterName, r.Approver, r.ApproverName, r.Answer, string(r.State), when(r.Created), when(r.Decided), when(r.Expires)}
+	return Approval{r.ID, string(r.Action), r.On.Kind, r.On.ID, r.Reason, r.Requester, r.RequesterName, r.Approver, r.ApproverName, r.Answer, string(r.State), when(r.Created), when(r.Decided), when(r.Expires), r.Emergency}
 }
 
 // thing is one sort of policy data that people list, make, replace and end.
@@ -403,14 +406,21 @@ func (s *server) approvalRoutes() {
 			}
 			return &body[Approvals]{out}, err
 		})
-	onRights(s, huma.Operation{Method: "POST", Path: path, OperationID: "add-request", Summary: "Ask a second person to approve one act on one object", DefaultStatus: 201}, security.ActSelf, change,
+	onRights(s, huma.Operation{Method: "POST", Path: path, OperationID: "add-request", Summary: "Ask a second person to approve one act on one object, or in an emergency do without", DefaultStatus: 201}, security.ActSelf, change,
 		func(ctx context.Context, a *asker, in *body[ApprovalRequest]) (out *body[Approval], err error) {
 			on := security.Resource{Kind: in.Body.Kind, ID: in.Body.Object}
 			if on.Kind == "" {
 				on.Kind = "camera"
 			}
-			err = s.changes(ctx, a, "request.add", on, "", toJSON(in.Body), func(ctx context.Context) error {
-				r, err := s.Rights.Ask(ctx, a.Subject, security.Action(in.Body.Action), on, in.Body.Reason, time.Duration(in.Body.Minutes*float64(time.Minute)))
+			action, ask := "request.add", s.Rights.Ask
+			if in.Body.Emergency {
+				action = "request.emergency"
+				ask = func(ctx context.Context, sub security.Subject, act security.Action, on security.Resource, reason string, _ time.Duration) (security.Request, error) {
+					return s.Rights.Break(ctx, sub, act, on, reason)
+				}
+			}
+			err = s.changes(ctx, a, action, on, "", toJSON(in.Body), func(ctx context.Context) error {
+				r, err := ask(ctx, a.Subject, security.Action(in.Body.Action), on, in.Body.Reason, time.Duration(in.Body.Minutes*float64(time.Minute)))
 				out = &body[Approval]{approvalOut(r)}
 				return err
 			})

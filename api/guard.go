@@ -156,7 +156,13 @@ func (s *server) inspect(r *http.Request) error {
 	if s.Inspector == nil {
 		return nil
 	}
-	p := security.Probe{Remote: address(r).Remote, Method: r.Method, Target: r.URL.RequestURI(), Proto: r.Proto, Host: r.Host, Header: map[string][]string{}}
+	target := r.URL.RequestURI()
+	if r.URL.Path == companyBackPath {
+		// What a provider sends back is compared, not read; its own address among
+		// it looks like an attack.
+		target = r.URL.EscapedPath()
+	}
+	p := security.Probe{Remote: address(r).Remote, Method: r.Method, Target: target, Proto: r.Proto, Host: r.Host, Header: map[string][]string{}}
 	for k, v := range r.Header {
 		if !quietHeaders[k] {
 			p.Header[k] = v

@@ -108,6 +108,11 @@ func (s *server) invitationRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
+			if s.Rights != nil { // nobody gives what is not theirs, nor a role there is not
+				if err := s.Rights.MayGive(ctx, a.Subject, security.Role(in.Body.Role)); err != nil {
+					return nil, err
+				}
+			}
 			err = s.changes(ctx, a, "people.invite", security.Resource{Kind: "invitation"}, "", toJSON(in.Body), func(ctx context.Context) error {
 				i, secret, err := s.Persons.Invite(ctx, a.Subject, in.Body.Name, security.Role(in.Body.Role), time.Duration(in.Body.Hours)*time.Hour)
 				out = &body[Invitation]{newInvitation(i, secret, a.site)}

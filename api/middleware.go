@@ -214,6 +214,9 @@ func (s *server) authenticate(r *http.Request) (*asker, error) {
 	if err == nil {
 		err = s.recognised(r, a)
 	}
+	if err == nil {
+		err = s.elsewhere(r, a)
+	}
 	if err == nil || !fault.Is(err, fault.Unauthenticated) {
 		return a, err
 	}
@@ -233,6 +236,26 @@ func (s *server) authenticate(r *http.Request) (*asker, error) {
 		}
 	}
 	return nil, err
+}
+
+// elsewhere puts a session that goes on at another address than it began at in
+// the trail: a person who travels, or a thief. Once in viewEvery for each.
+func (s *server) elsewhere(r *http.Request, a *asker) error {
+	if !a.cookie || a.Began == "" || network(a.Began) == network(a.Remote) {
+		return nil
+	}
+	on := security.Resource{Kind: "session", ID: a.Session}
+	k := viewKey{session: a.Session, action: "session.elsewhere", on: security.Resource{Kind: "address", ID: a.Remote}}
+	e := s.entry(a, "session.elsewhere", on)
+	if !s.views.first(k, e.At) {
+		return nil
+	}
+	e.Detail = "the session began at " + a.Began
+	err := s.write(r.Context(), e)
+	if err != nil {
+		s.views.forget(k)
+	}
+	return err
 }
 
 func (s *server) recognise(r *http.Request, o security.Origin) (*asker, error) {
@@ -299,12 +322,9 @@ type limiter struct {
 
 const maxBuckets = 10000
 
-func newLimiter(each rate.Limit, burst int) *limiter {
-	return &limiter{each: each, burst: burst, buckets: make(map[netip.Prefix]*rate.Limiter)}
-}
-
-func (l *limiter) allow(remote string) bool {
-	var p netip.Prefix
+// network is the unit by which addresses are told apart: one of IPv4, a /64 of
+// IPv6; the zero one for what is no address.
+func network(remote string) (p netip.Prefix) {
 	if a, err := netip.ParseAddr(remote); err == nil {
 		a = a.Unmap().WithZone("")
 		bits := 32
@@ -313,6 +333,15 @@ func (l *limiter) allow(remote string) bool {
 		}
 		p, _ = a.Prefix(bits)
 	}
+	return p
+}
+
+func newLimiter(each rate.Limit, burst int) *limiter {
+	return &limiter{each: each, burst: burst, buckets: make(map[netip.Prefix]*rate.Limiter)}
+}
+
+func (l *limiter) allow(remote string) bool {
+	p := network(remote)
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()

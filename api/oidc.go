@@ -31,6 +31,8 @@ type companyBack struct {
 	SessionState string `query:"session_state" maxLength:"2048" hidden:"true"`
 }
 
+const companyBackPath = "/api/v1/session/company/callback"
+
 type redirect struct {
 	Status    int
 	Location  string        `header:"Location"`
@@ -63,7 +65,7 @@ func (s *server) companyRoutes() {
 			}
 			return &cookies[Elsewhere]{SetCookie: []http.Cookie{companyCookie(secret, 300)}, Body: Elsewhere{address}}, nil
 		})
-	open(s, huma.Operation{Method: "GET", Path: "/api/v1/session/company/callback", OperationID: "company-login", Summary: "Where the company sends the browser back", DefaultStatus: 303, Tags: tags},
+	open(s, huma.Operation{Method: "GET", Path: companyBackPath, OperationID: "company-login", Summary: "Where the company sends the browser back", DefaultStatus: 303, Tags: tags},
 		func(ctx context.Context, o security.Origin, in *companyBack) (*redirect, error) {
 			if s.Company == nil {
 				return nil, errHere

@@ -21,7 +21,7 @@ var actions = []struct {
 	kind string
 }{
 	{security.ActLive, "camera"}, {security.ActPlayback, "camera"}, {security.ActExport, "camera"}, {security.ActPTZ, "camera"}, {security.ActTalk, "camera"},
-	{security.ActUnmask, "camera"}, {security.ActAlarms, "camera"}, {security.ActCameras, "camera"}, {security.ActConfigure, "camera"}, {security.ActApprove, "camera"},
+	{security.ActUnmask, "camera"}, {security.ActAlarms, "camera"}, {security.ActCameras, "camera"}, {security.ActConfigure, "camera"}, {security.ActApprove, "camera"}, {security.ActEmergency, "camera"},
 	{security.ActPeople, "camera"}, {security.ActPeopleView, "system"}, {security.ActAudit, "audit"}, {security.ActSystem, "system"}, {security.ActSystemConfigure, "system"},
 	{security.ActNetworkView, "system"}, {security.ActNetworkChange, "system"}, {security.ActNetworkOrder, "system"},
 	{security.ActPlatformView, "system"}, {security.ActPlatformChange, "system"}, {security.ActPlatformRun, "system"}, {security.ActSelf, "self"},

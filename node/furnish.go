@@ -113,10 +113,11 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	if err != nil {
 		return nil, err
 	}
-	policy, err := access.New(ctx, access.Config{Store: db.Rights(), People: h.people, Trail: trail, Clock: n.clock})
+	policy, err := access.New(ctx, access.Config{Store: db.Rights(), People: h.people, Trail: trail, Clock: n.clock, Tell: func(what string) { n.tell("rights", what) }})
 	if err != nil {
 		return nil, err
 	}
+	watched := &lasting{Access: policy, guard: guard, kept: map[*kept]struct{}{}}
 	// Allow and deny lists come first at each door, then bans.
 	listed := func(iface string, l net.Listener) net.Listener {
 		if l == nil {
@@ -175,14 +176,14 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 
 	// Faces.
 	pulled, err := viewers.New(viewers.Config{
-		Auth: h.people, Access: policy, Trail: trail, Streams: hub, Archive: archive, Clock: n.clock, Guard: guard,
+		Auth: h.people, Access: watched, Trail: trail, Streams: hub, Archive: archive, Clock: n.clock, Guard: guard,
 		Log: func(remote, event string) { n.log.Debug(event, "where", "rtsp", "remote", remote) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	handler, err := api.New(api.Config{
-		Auth: h.people, Access: policy, Rights: policy, Trail: trail, AuditLog: trail, Cameras: cameras, Archive: archive, Authenticity: signed, Playback: player, Live: watching,
+		Auth: h.people, Access: watched, Rights: policy, Trail: trail, AuditLog: trail, Cameras: cameras, Archive: archive, Authenticity: signed, Playback: player, Live: watching,
 		System: n.system(cameras, db.Cameras(), archive, decoder != nil), Health: n.health, MIME: fmp4.MIME,
 		Persons: h.people, Passkeys: h.people, Company: company, Devices: machines,
 		Guard: guard, Inspector: n.inspector(), Keys: keys,
@@ -196,7 +197,7 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	// Those that take from others start after them; all end together, and each
 	// hands on what it holds before it returns.
 	h.group.Add("intrusion", guard)
-	h.group.Add("doors", service.Func(func(ctx context.Context) error { return n.enforce(ctx, guard, d.https) }))
+	h.group.Add("doors", service.Func(func(ctx context.Context) error { return n.enforce(ctx, guard, d.https.(*gate), watched) }))
 	h.group.Add("storage", store)
 	h.group.Add("authority", h.authority)
 	h.group.Add("people", h.people)

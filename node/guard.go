@@ -8,8 +8,12 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/engine/coraza"
 	"github.com/bartizan-vms/bartizan/security"
 )
@@ -56,6 +60,7 @@ type visitor struct {
 	once sync.Once
 }
 
+// gate is l behind the guard; nil for none.
 func (n *Node) gate(l net.Listener, g security.Guard, count bool) net.Listener {
 	if l == nil {
 		return nil
@@ -80,10 +85,26 @@ func (g *gate) Accept() (net.Conn, error) {
 			return c, nil
 		}
 		if v := g.enter(c, addr); v != nil {
+			tight(c)
 			return v, nil
 		}
 		_ = c.Close()
 		g.guard.Note(security.Sign{Kind: security.SignFlood, Remote: addr})
+	}
+}
+
+// unsent is how much of an answer the kernel may hold that it has not sent yet.
+// It would go on to a slow client for seconds after the right has ended.
+const unsent = 128 << 10
+
+// tight bounds what waits in the kernel (tcp(7), TCP_NOTSENT_LOWAT); what is on
+// its way is not bounded, so a fast line stays fast.
+func tight(c net.Conn) {
+	if t, ok := c.(syscall.Conn); ok {
+		if raw, err := t.SyscallConn(); err == nil {
+			// A kernel that does not know it keeps more.
+			_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent) })
+		}
 	}
 }
 
@@ -127,8 +148,62 @@ func (g *gate) cut(p netip.Prefix) {
 	}
 }
 
+// lasting is Access for what goes on after it was allowed: it ends too when the
+// address it goes to is banned, whichever way the pictures go.
+type lasting struct {
+	security.Access
+	guard security.Guard
+
+	mu   sync.Mutex // guards kept
+	kept map[*kept]struct{}
+}
+
+type kept struct {
+	addr netip.Addr
+	lost func(error)
+}
+
+var errBanned = fault.New(fault.Forbidden, "your address is kept out for a while", "wait; an administrator can lift the ban")
+
+// Keep is Access.Keep that also asks the guard.
+func (l *lasting) Keep(s security.Subject, a security.Action, r security.Resource, lost func(error)) func() {
+	addr, err := netip.ParseAddr(s.Remote)
+	if err != nil {
+		return l.Access.Keep(s, a, r, lost) // no address to ban
+	}
+	var once sync.Once
+	k := &kept{addr.Unmap().WithZone(""), func(why error) { once.Do(func() { lost(why) }) }}
+	l.mu.Lock()
+	l.kept[k] = struct{}{}
+	l.mu.Unlock()
+	stop := l.Access.Keep(s, a, r, k.lost)
+	if !l.guard.Admit(k.addr) { // banned since it was let in
+		k.lost(errBanned)
+	}
+	return func() {
+		stop()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.kept, k)
+	}
+}
+
+// cut ends what goes to a network.
+func (l *lasting) cut(p netip.Prefix) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.kept {
+		if p.Contains(k.addr) {
+			k.lost(errBanned)
+		}
+	}
+}
+
+// cutter ends what is open with a network.
+type cutter interface{ cut(netip.Prefix) }
+
 // enforce cuts what is open when a ban begins.
-func (n *Node) enforce(ctx context.Context, g security.Intrusion, doors ...net.Listener) error {
+func (n *Node) enforce(ctx context.Context, g security.Intrusion, open ...cutter) error {
 	news := g.Changes().Subscribe(1024)
 	defer news.Close()
 	for {
@@ -139,10 +214,8 @@ func (n *Node) enforce(ctx context.Context, g security.Intrusion, doors ...net.L
 			if c.Lifted || c.Ban.Limited {
 				continue
 			}
-			for _, l := range doors {
-				if d, ok := l.(*gate); ok {
-					d.cut(c.Ban.Network)
-				}
+			for _, o := range open {
+				o.cut(c.Ban.Network)
 			}
 		}
 	}

@@ -14,7 +14,8 @@ const (
 	ActTalk            Action = "talk"
 	ActUnmask          Action = "unmask"
 	ActAlarms          Action = "alarms"
-	ActApprove         Action = "approve" // as the second pair of eyes
+	ActApprove         Action = "approve"   // as the second pair of eyes
+	ActEmergency       Action = "emergency" // without it, telling everybody
 	ActPeopleView      Action = "people.view"
 	ActSystemConfigure Action = "system.configure"
 	ActNetworkView     Action = "network.view"
@@ -128,9 +129,12 @@ const (
 	RequestExpired  RequestState = "expired"
 )
 
-// Request asks a second person to agree to one act on one object.
+// Request asks a second person to agree to one act on one object. Emergency:
+// nobody was asked; it serves at once, for a short time, every administrator is
+// told, and each may end it by denying it.
 type Request struct {
 	ID                        string
+	Emergency                 bool `json:",omitempty"`
 	Action                    Action
 	On                        Resource
 	Reason                    string
@@ -217,6 +221,8 @@ type Rights interface {
 	// Requests lists those s made or may decide, the newest first.
 	Requests(ctx context.Context, s Subject) ([]Request, error)
 	Ask(ctx context.Context, s Subject, a Action, on Resource, reason string, life time.Duration) (Request, error)
+	// Break is Ask in an emergency (see Request); for who has ActEmergency there.
+	Break(ctx context.Context, s Subject, a Action, on Resource, reason string) (Request, error)
 	Decide(ctx context.Context, s Subject, id string, approve bool, answer string) (Request, error)
 
 	Rules(ctx context.Context) ([]ListRule, error)

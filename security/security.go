@@ -21,7 +21,9 @@ type Subject struct {
 	Via     Via
 	Session string // id of the session or token, never its secret
 	Remote  string // host part of the peer's address
-	Device  string // what the client says it is, at most 200 bytes
+	// Began is Remote as it was when the session or token was made.
+	Began  string
+	Device string // what the client says it is, at most 200 bytes
 	// Fresh is when a second factor was last shown; 0 for tokens.
 	Fresh timebase.Wall
 	// Scope narrows a token; nil for all its owner may do.

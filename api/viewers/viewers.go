@@ -259,6 +259,13 @@ func (u until) Run(ctx context.Context, s *rtsp.Sink) error {
 		case <-ended:
 		}
 	}()
+	// A write that waits for a slow viewer must end with the right too.
+	stop := context.AfterFunc(ctx, func() {
+		if fault.Is(context.Cause(ctx), fault.Forbidden) {
+			s.Cut()
+		}
+	})
+	defer stop()
 	err := u.Playback.Run(ctx, s)
 	if lost := context.Cause(ctx); fault.Is(lost, fault.Forbidden) {
 		return lost

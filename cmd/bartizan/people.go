@@ -14,10 +14,11 @@ import (
 )
 
 type peopleCmd struct {
-	List    peopleList    `cmd:"" help:"List people, their roles, and when they last came."`
-	Role    peopleRole    `cmd:"" help:"Give somebody another role."`
-	Explain peopleExplain `cmd:"" help:"Tell why somebody may, or may not, do something; exit 1 for may not."`
-	Review  peopleReview  `cmd:"" help:"Point at shared, idle and over-privileged accounts."`
+	List    peopleList     `cmd:"" help:"List people, their roles, and when they last came."`
+	Role    peopleRole     `cmd:"" help:"Give somebody another role."`
+	Explain peopleExplain  `cmd:"" help:"Tell why somebody may, or may not, do something; exit 1 for may not."`
+	Ask     peopleRequests `cmd:"" name:"requests" help:"List requests for a second person, emergencies among them: your own, and those you may decide."`
+	Review  peopleReview   `cmd:"" help:"Point at shared, idle and over-privileged accounts."`
 }
 
 type peopleList struct {
@@ -132,6 +133,37 @@ func (c peopleExplain) Run(ctx context.Context, s streams) error {
 		return errTold
 	}
 	return nil
+}
+
+type peopleRequests struct {
+	remote
+	JSON bool `help:"Print JSON."`
+}
+
+func (c peopleRequests) Run(ctx context.Context, s streams) error {
+	n, err := c.client()
+	if err != nil {
+		return err
+	}
+	var l struct {
+		Requests []api.Approval `json:"requests"`
+	}
+	if err := n.Do(ctx, "GET", "/api/v1/access/requests", nil, &l); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(s.out, l.Requests)
+	}
+	t := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tWHO\tWHAT\tON\tSTATE\tBY\tUNTIL\tWHY\t")
+	for _, r := range l.Requests {
+		by := r.ApproverName
+		if r.Emergency && by == "" {
+			by = "nobody: an emergency"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.ID, r.RequesterName, r.Action, r.Object, r.State, by, localTime(r.Expires), r.Reason)
+	}
+	return t.Flush()
 }
 
 type peopleReview struct{ remote }

@@ -40,6 +40,7 @@ type Node struct {
 	URL     string // https://127.0.0.1:PORT
 	RTSP    string // host:port of RTSP in clear, "" without
 	RTSPS   string
+	WebRTC  string // host:port, by UDP and TCP
 	Data    string
 	CA      []byte          // PEM
 	Welcome api.SetupAnswer // of the set-up, at the first Start only
@@ -60,13 +61,13 @@ func New(o Options) (*Node, error) {
 	if n.addrs, err = freeAddresses(4); err != nil {
 		return nil, err
 	}
-	n.URL, n.RTSPS = "https://"+n.addrs[0], n.addrs[1]
+	n.URL, n.RTSPS, n.WebRTC = "https://"+n.addrs[0], n.addrs[1], n.addrs[3]
 	open := "off"
 	if o.Clear {
 		n.RTSP, open = n.addrs[2], n.addrs[2]
 	}
 	text := fmt.Sprintf("data: %q\nlisten: %q\ndemo: %v\nrtsp: {clear: %q, secure: %q}\nwebrtc: {listen: %q}\n",
-		n.Data, n.addrs[0], o.Demo, open, n.RTSPS, n.addrs[3])
+		n.Data, n.addrs[0], o.Demo, open, n.RTSPS, n.WebRTC)
 	return n, os.WriteFile(filepath.Join(o.Dir, "bartizan.yaml"), []byte(text), 0o600)
 }
 

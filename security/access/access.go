@@ -48,6 +48,8 @@ type Config struct {
 	People Directory
 	Trail  security.Trail // for the review
 	Clock  timebase.Clock
+	// Tell is told what every administrator shall know; nil: nobody.
+	Tell func(string)
 }
 
 // Service decides, and lets people edit what it decides by. It implements

@@ -188,16 +188,16 @@ func TestPoliciesFitTheSchema(t *testing.T) {
 // role, one letter an action in the order of actions.
 func TestRolesAsANodeBegins(t *testing.T) {
 	s, h := open(t)
-	//          live play expo ptz  talk unma alar view conf appr peop pview audi sys sysc net... plat... self
+	//          live play expo ptz  talk unma alar view conf appr emer peop pview audi sys sysc net... plat... self
 	for role, row := range map[security.Role]string{
-		security.RoleAdministrator: "yyyyyyyyyyyyyyyyyyyyyy"[:21] + "y",
-		security.RoleOperator:      "yyyyynyynnnnnnnnnnnnny",
-		security.RoleViewer:        "yynnnnnynnnnnnnnnnnnny",
-		security.RoleAuditor:       "nnnnnnnnnnnyyynnnnnnny",
-		security.RoleInstaller:     "ynnynnnyynnnnynnnnnnny",
-		"":                         "nnnnnnnnnnnnnnnnnnnnny",
-		"root":                     "nnnnnnnnnnnnnnnnnnnnny",
-		"Administrator":            "nnnnnnnnnnnnnnnnnnnnny",
+		security.RoleAdministrator: "yyyyyyyyyyyyyyyyyyyyyyy",
+		security.RoleOperator:      "yyyyynyynnnnnnnnnnnnnny",
+		security.RoleViewer:        "yynnnnnynnnnnnnnnnnnnny",
+		security.RoleAuditor:       "nnnnnnnnnnnnyyynnnnnnny",
+		security.RoleInstaller:     "ynnynnnyynnnnnynnnnnnny",
+		"":                         "nnnnnnnnnnnnnnnnnnnnnny",
+		"root":                     "nnnnnnnnnnnnnnnnnnnnnny",
+		"Administrator":            "nnnnnnnnnnnnnnnnnnnnnny",
 	} {
 		for i, a := range actions {
 			for _, via := range []security.Via{security.ViaSession, security.ViaToken, security.ViaStream, security.ViaLocal, "", "guess"} {

@@ -16,6 +16,7 @@ var actions = []security.ActionInfo{
 	{Action: security.ActCameras, Words: "see the cameras", Camera: true, Look: true},
 	{Action: security.ActConfigure, Words: "change cameras", Camera: true},
 	{Action: security.ActApprove, Words: "approve what needs a second person", Camera: true},
+	{Action: security.ActEmergency, Words: "do in an emergency, alone, what needs a second person", Camera: true},
 	{Action: security.ActPeople, Words: "manage people and rights", Camera: true},
 	{Action: security.ActPeopleView, Words: "see people and rights", Look: true},
 	{Action: security.ActAudit, Words: "read the audit trail", Look: true},

@@ -192,6 +192,9 @@ func (w *world) decideOn(s security.Subject, a security.Action, r security.Resou
 		for _, x := range w.agreed[agreement{s.UserID, a, r}] {
 			if now < x.Expires {
 				q.approved, by = true, x.ApproverName+" ("+x.ID+")"
+				if x.Emergency {
+					by = "nobody, in an emergency (" + x.ID + ")"
+				}
 			}
 		}
 		got = w.answers.to(q, func() answer { return ask(id, q, on, role, own) })

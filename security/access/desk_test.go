@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -200,6 +201,70 @@ func TestFourEyes(t *testing.T) {
 	if l := must[[]security.Request](t)(s.Requests(ctx, h.who("vic"))); len(l) != 0 {
 		t.Error("a stranger sees the request")
 	}
+}
+
+// H7: who breaks the glass has the right to, says why, is known to everybody,
+// gets one act on one object for a quarter of an hour, and can be stopped.
+func TestH07_BreakGlass(t *testing.T) {
+	s, h := open(t)
+	ctx := t.Context()
+	var told []string
+	s.cfg.Tell = func(what string) { told = append(told, what) }
+	if err := s.SetFourEyes(ctx, h.who("ada"), []security.Action{security.ActExport}); err != nil {
+		t.Fatal(err)
+	}
+	may := func(id, c string) string { r, _ := s.May(ctx, h.who(id), security.ActExport, cam(c)); return r }
+	try := func(who security.Subject, a security.Action, reason string, want fault.Kind) {
+		t.Helper()
+		if _, err := s.Break(ctx, who, a, cam("c"), reason); !fault.Is(err, want) {
+			t.Errorf("%s: %v, want %v", who.Name, err, want)
+		}
+	}
+	try(h.who("otto"), security.ActExport, "fire", fault.Forbidden) // may export, not break the glass
+	s.PutGrant(ctx, h.who("ada"), security.Grant{Person: "otto", On: security.Everything, Actions: []security.Action{security.ActEmergency}})
+	s.PutGrant(ctx, h.who("ada"), security.Grant{Person: "vic", On: security.Everything, Actions: []security.Action{security.ActEmergency}})
+	stale, token := h.who("otto"), h.who("otto")
+	stale.Fresh -= timebase.Wall(FreshFor + 1)
+	token.Via = security.ViaToken
+	try(h.who("vic"), security.ActExport, "fire", fault.Forbidden) // gives nothing that is not theirs
+	try(stale, security.ActExport, "fire", fault.Forbidden)
+	try(token, security.ActExport, "fire", fault.Forbidden)
+	try(h.who("otto"), security.ActExport, "", fault.Invalid)
+	try(h.who("otto"), security.ActLive, "fire", fault.Conflict) // needs nobody
+	if len(told) != 0 || may("otto", "c") != "deny.four-eyes" {
+		t.Fatalf("told %q, may %s", told, may("otto", "c"))
+	}
+	r := must[security.Request](t)(s.Break(ctx, h.who("otto"), security.ActExport, cam("c"), "fire in the hall"))
+	if len(told) != 1 || !strings.Contains(told[0], "Otto") || !strings.Contains(told[0], "export video: fire in the hall") {
+		t.Errorf("told %q", told)
+	}
+	if got := may("otto", "c"); !strings.Contains(got, "nobody, in an emergency ("+r.ID+")") || may("otto", "d") != "deny.four-eyes" {
+		t.Errorf("%s; another camera %s", got, may("otto", "d"))
+	}
+	if l := must[[]security.Request](t)(s.Requests(ctx, h.who("ada"))); len(l) != 1 || !l[0].Emergency {
+		t.Errorf("an administrator sees %+v", l)
+	}
+	if _, err := s.Decide(ctx, h.who("otto"), r.ID, false, ""); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("otto decides: %v", err)
+	}
+	must[security.Request](t)(s.Decide(ctx, h.who("ada"), r.ID, false, "there is no fire"))
+	if may("otto", "c") != "deny.four-eyes" {
+		t.Error("it goes on after an administrator ended it")
+	}
+	r = must[security.Request](t)(s.Break(ctx, h.who("otto"), security.ActExport, cam("c"), "fire again"))
+	h.at(r.Expires)
+	if may("otto", "c") != "deny.four-eyes" || r.Expires.Sub(r.Created) > 15*time.Minute {
+		t.Error("an emergency outlives its time")
+	}
+	for i := range maxOpenEach + 1 {
+		if _, err := s.Break(ctx, h.who("otto"), security.ActExport, cam("c"+strconv.Itoa(i)), "fire, fire"); err != nil {
+			if !fault.Is(err, fault.Exhausted) {
+				t.Error(err)
+			}
+			return
+		}
+	}
+	t.Error("there is no end of emergencies")
 }
 
 func TestListsStandInFront(t *testing.T) {

@@ -16,12 +16,13 @@ import (
 const (
 	requestLife    = time.Hour
 	maxRequestLife = 24 * time.Hour
-	maxOpenEach    = 20 // open requests of one person
+	maxOpenEach    = 20               // open requests of one person
+	emergencyLife  = 15 * time.Minute // somebody can be asked by then
 )
 
 func checkEyes(l []security.Action) error {
 	for i, a := range l {
-		if _, ok := known[a]; !ok || a == security.ActSelf || a == security.ActApprove || a == security.ActPeople || slices.Contains(l[:i], a) {
+		if _, ok := known[a]; !ok || a == security.ActSelf || a == security.ActApprove || a == security.ActEmergency || a == security.ActPeople || slices.Contains(l[:i], a) {
 			return invalid("four eyes are not asked for this: "+describe(a), "name actions such as export, playback or unmask, each once")
 		}
 	}
@@ -94,6 +95,19 @@ func (s *Service) inPerson(sub security.Subject) error {
 
 // Ask makes a request for one act on one object.
 func (s *Service) Ask(ctx context.Context, sub security.Subject, a security.Action, on security.Resource, reason string, life time.Duration) (security.Request, error) {
+	return s.ask(ctx, sub, a, on, reason, life, false)
+}
+
+// Break makes one that nobody approves, and tells every administrator.
+func (s *Service) Break(ctx context.Context, sub security.Subject, a security.Action, on security.Resource, reason string) (security.Request, error) {
+	r, err := s.ask(ctx, sub, a, on, reason, emergencyLife, true)
+	if err == nil && s.cfg.Tell != nil {
+		s.cfg.Tell(r.RequesterName + " takes, in an emergency and without a second person, the right to " + describe(a) + ": " + r.Reason)
+	}
+	return r, err
+}
+
+func (s *Service) ask(ctx context.Context, sub security.Subject, a security.Action, on security.Resource, reason string, life time.Duration, emergency bool) (security.Request, error) {
 	done, err := s.alone(ctx)
 	if err != nil {
 		return security.Request{}, err
@@ -122,10 +136,16 @@ func (s *Service) Ask(ctx context.Context, sub security.Subject, a security.Acti
 	case d.policy != "four-eyes":
 		return r, d.fault(a)
 	}
+	if emergency {
+		if d := w.decide(sub, security.ActEmergency, on, at); !d.allow {
+			return r, d.fault(security.ActEmergency)
+		}
+		r.Emergency, r.State, r.Decided = true, security.RequestApproved, at
+	}
 	rows, open := []security.RightsRow{}, 0
 	for id, old := range w.requests {
 		old = now(old, at)
-		if old.Requester == sub.UserID && old.State == security.RequestOpen {
+		if old.Requester == sub.UserID && (old.State == security.RequestOpen || old.Emergency && old.State == security.RequestApproved) {
 			open++
 		}
 		if at.Sub(old.Expires) > keepOld {
@@ -163,7 +183,7 @@ func (s *Service) Decide(ctx context.Context, sub security.Subject, id string, a
 	if err := s.inPerson(sub); err != nil {
 		return r, err
 	}
-	if r = now(r, at); r.State != security.RequestOpen {
+	if r = now(r, at); r.State != security.RequestOpen && !(r.Emergency && r.State == security.RequestApproved && !approve) {
 		return r, fault.New(fault.Conflict, "the request is "+string(r.State)+" already", "")
 	}
 	r.State = security.RequestDenied

@@ -32,7 +32,7 @@ func prefixOf(kind security.Via) string {
 // subject is whom p stands for; the Service's mu is held.
 func (p *pass) subject(o security.Origin) security.Subject {
 	s := security.Subject{UserID: p.person.ID, Name: p.person.Name, Role: p.person.Role, Via: p.Kind, Session: p.ID,
-		Remote: label(o.Remote, maxDevice), Device: label(o.Device, maxDevice), Scope: p.Scope, Single: p.Single, Held: p.Held, Fresh: p.Fresh, Machine: o.Machine}
+		Remote: label(o.Remote, maxDevice), Began: p.Remote, Device: label(o.Device, maxDevice), Scope: p.Scope, Single: p.Single, Held: p.Held, Fresh: p.Fresh, Machine: o.Machine}
 	if o.Machine != "" {
 		s.Device = label(o.MachineName, maxName) + " (device " + o.Machine + ")"
 	}

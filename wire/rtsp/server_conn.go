@@ -599,10 +599,23 @@ func (c *conn) play(ctx context.Context, m *message) error {
 			}
 			_ = sink.bye() // a viewer that is gone needs none
 		default:
-			c.c.Close() // a right withdrawn, or a viewer that is gone: its reader notices
+			cut(c.c) // a right withdrawn, or a viewer that is gone: its reader notices
 		}
 	}()
 	return nil
+}
+
+// cut closes a connection, and drops what waits in the kernel: to a slow viewer
+// it would go on for seconds after a right was withdrawn.
+func cut(c net.Conn) {
+	raw := c
+	if t, ok := c.(*secureConn); ok {
+		raw = t.below.Conn // closed without a word: TLS's last one would wait behind what waits
+	}
+	if l, ok := raw.(interface{ SetLinger(sec int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = raw.Close()
 }
 
 // halt ends the playing Run and waits for it.

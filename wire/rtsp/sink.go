@@ -103,6 +103,15 @@ func (s *Sink) Write(blocks ...Block) error {
 	return err
 }
 
+// Cut ends the viewer's connection at once, also while Write waits for it, and
+// drops what was written and not yet sent. Any goroutine may call it; a nil Sink
+// has nothing to cut.
+func (s *Sink) Cut() {
+	if s != nil {
+		cut(s.conn)
+	}
+}
+
 // patch copies a block's frames onto the viewer's own channels.
 func (s *Sink) patch(b *Block) {
 	c := s.tracks[b.Kind].chans

@@ -101,7 +101,7 @@ export interface paths {
         /** Requests for a second pair of eyes: one's own, and those one may decide */
         get: operations["list-requests"];
         put?: never;
-        /** Ask a second person to approve one act on one object */
+        /** Ask a second person to approve one act on one object, or in an emergency do without */
         post: operations["add-request"];
         delete?: never;
         options?: never;
@@ -1555,6 +1555,8 @@ export interface components {
             created: string | null;
             /** Format: date-time */
             decided?: string;
+            /** @description Nobody was asked. Denying it ends it. */
+            emergency?: boolean;
             /** Format: date-time */
             expires: string | null;
             id: string;
@@ -1571,6 +1573,8 @@ export interface components {
         };
         ApprovalRequest: {
             action: string;
+            /** @description Nobody is asked: it serves at once, for 15 minutes, and every administrator is told. Needs the right emergency. */
+            emergency?: boolean;
             /** @default camera */
             kind: string;
             /**

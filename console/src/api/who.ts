@@ -81,7 +81,7 @@ export const rights = {
   setFourEyes: (actions: string[]) => api.put<void>('/access/four-eyes', { actions }),
   /** requests, and the actions that need a second person */
   requests: () => api.get<S['Approvals']>('/access/requests'),
-  ask: (r: { action: string; kind: string; object?: string; reason: string }) => api.post<Request>('/access/requests', r),
+  ask: (r: { action: string; kind: string; object?: string; reason: string; emergency?: boolean }) => api.post<Request>('/access/requests', r),
   decide: (id: string, approve: boolean, answer: string) => api.post<Request>(`/access/requests/${id}/${approve ? 'approve' : 'deny'}`, answer ? { answer } : {}),
   rules: () => api.get<Record<string, ListRule[]>>('/access/lists').then(list<ListRule>('rules')),
   putRule: (r: { interface: string; allow: boolean; network: string; reason: string; expires?: string | null; force?: boolean }) => api.post<ListRule>('/access/lists', r),
