@@ -52,7 +52,7 @@ type Config struct {
 	// it left the factory: admin/admin, or nobody at makers that want one made.
 	User, Password string
 
-	Card   int           // bytes of its SD card; 0: none, negative: 32 MiB (minutes)
+	Card   int           // bytes of its SD card; 0: none, negative: 32 MiB, ten minutes of a clip
 	Skew   time.Duration // its clock is so far ahead (or behind)
 	Window time.Duration // how far a token's time may lie from the device's: 5 s
 	Reboot time.Duration // how long a restart takes: 1 s
