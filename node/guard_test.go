@@ -350,6 +350,10 @@ func TestF01_GuessingAtARealNode(t *testing.T) {
 	client := &http.Client{Transport: tr, Timeout: 5 * time.Second}
 	for i := range 400 {
 		r, err := client.Post("https://"+n.https+"/api/v1/session", "application/json", strings.NewReader(fmt.Sprintf(`{"user":"u%d","password":"guess","code":"000000"}`, i)))
+		var slow net.Error
+		if errors.As(err, &slow) && slow.Timeout() {
+			continue // a busy machine: the first one waits for the rules to be read
+		}
 		if err != nil || r.StatusCode == 403 {
 			break
 		}
