@@ -68,7 +68,7 @@ func (c *Cameras) DeleteCamera(ctx context.Context, id vms.CameraID, at timebase
 		if _, err := tx.ExecContext(ctx, "INSERT INTO cameras_removed (id, name, created, removed, keep_age, keep_bytes) SELECT id, name, created, ?, keep_age, keep_bytes FROM cameras WHERE id = ?", int64(at), id); err != nil {
 			return wrong(c.db.path, err)
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM devices WHERE camera = ?", id); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM camera_devices WHERE camera = ?", id); err != nil {
 			return wrong(c.db.path, err)
 		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM cameras WHERE id = ?", id)

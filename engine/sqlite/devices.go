@@ -20,7 +20,7 @@ var _ vms.DeviceStore = (*Devices)(nil)
 
 // Devices lists all, those of enrolments that were cut short too.
 func (d *Devices) Devices(ctx context.Context) ([]vms.StoredDevice, error) {
-	rows, err := d.db.View().QueryContext(ctx, "SELECT camera, serial, pin, seen_serial, seen_pin, seen_since, rotated, pending, facts FROM devices ORDER BY camera")
+	rows, err := d.db.View().QueryContext(ctx, "SELECT camera, serial, pin, seen_serial, seen_pin, seen_since, rotated, pending, facts FROM camera_devices ORDER BY camera")
 	if err != nil {
 		return nil, wrong(d.db.path, err)
 	}
@@ -52,7 +52,7 @@ func (d *Devices) PutDevice(ctx context.Context, s vms.StoredDevice, cameras ...
 			return err
 		}
 		i := s.Identity
-		_, err := tx.ExecContext(ctx, "REPLACE INTO devices (camera, address, serial, pin, seen_serial, seen_pin, seen_since, rotated, pending, facts) VALUES (?,?,?,?,?,?,?,?,?,?)",
+		_, err := tx.ExecContext(ctx, "REPLACE INTO camera_devices (camera, address, serial, pin, seen_serial, seen_pin, seen_since, rotated, pending, facts) VALUES (?,?,?,?,?,?,?,?,?,?)",
 			s.Camera, s.Address, i.Serial, i.Pin, i.SeenSerial, i.SeenPin, int64(i.Since), int64(s.Rotated), s.Pending, string(facts))
 		return wrong(d.db.path, err)
 	})

@@ -4,7 +4,7 @@
 -- password that is about to be set. A row without a camera is an enrolment
 -- that was cut short. facts is JSON, times are nanoseconds since 1970.
 -- +goose Up
-CREATE TABLE devices (
+CREATE TABLE camera_devices (
   camera      TEXT PRIMARY KEY,
   address     TEXT NOT NULL,
   serial      TEXT NOT NULL,
@@ -17,4 +17,4 @@ CREATE TABLE devices (
   facts       TEXT NOT NULL
 ) WITHOUT ROWID;
 -- +goose Down
-DROP TABLE devices;
+DROP TABLE camera_devices;
