@@ -330,11 +330,10 @@ func identityOut(d vms.DeviceStatus) CameraIdentity {
 }
 
 func cameraDevice(d vms.DeviceStatus) CameraDevice {
-	c := d.Can
 	out := CameraDevice{
 		ONVIF: d.ONVIF, Address: d.Address, Maker: d.Maker, Model: d.Model, Firmware: d.Firmware, Serial: d.Serial, Hardware: d.Hardware,
 		Reachable: d.Reachable, Message: sentence(d.Message), Checked: when(d.Checked),
-		Can:      CameraCan{c.PTZ, c.Presets, c.Home, c.Tours, c.Imaging, c.Masks, c.AudioOut, c.Events, c.Analytics, c.Recording, c.Signing, c.TLS, c.Reboot, c.Firmware},
+		Can:      CameraCan(d.Can),
 		Password: CameraPassword{d.Rotated != 0, when(d.Rotated)}, Identity: identityOut(d), Settings: []CameraDrift{}, Unsafe: append([]string{}, d.Unsafe...),
 	}
 	if d.ClockAt != timebase.Wall(0) {
