@@ -155,7 +155,9 @@ func TestG03_RogueDeviceGetsNoCredentials(t *testing.T) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="camera"`)
 			w.WriteHeader(401)
 		},
-		"another host": func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, elsewhere+"/onvif/device_service", 307) },
+		"another host": func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, elsewhere+"/onvif/device_service", 307)
+		},
 		"metadata": func(w http.ResponseWriter, q *http.Request) {
 			http.Redirect(w, q, "http://169.254.169.254/latest/meta-data", 307)
 		},
