@@ -150,7 +150,7 @@ func (s *server) steeringRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "cameras.imaging", onCamera(id), toJSON(imagingOut(before).ImagingValues), toJSON(in.Body), func() error {
+			err = s.acts(ctx, a, "cameras.imaging", onCamera(id), toJSON(imagingOut(before).ImagingValues), toJSON(in.Body), func() error {
 				i, err := d.SetImaging(ctx, id, vms.ImagingSettings(in.Body))
 				out = &body[CameraImaging]{imagingOut(i)}
 				return err
@@ -172,7 +172,7 @@ func (s *server) steeringRoutes() {
 			for _, m := range in.Body.Masks {
 				want = append(want, vms.Mask{Token: m.Token, Polygon: m.Polygon, Kind: m.Kind})
 			}
-			err = s.changes(ctx, a, "cameras.masks", onCamera(id), toJSON(masksOut(before)), toJSON(in.Body), func() error {
+			err = s.acts(ctx, a, "cameras.masks", onCamera(id), toJSON(masksOut(before)), toJSON(in.Body), func() error {
 				m, err := d.SetMasks(ctx, id, want)
 				out = &body[CameraMasks]{masksOut(m)}
 				return err
@@ -295,7 +295,7 @@ func (s *server) placing(ctx context.Context, a *asker, group string) (func(cont
 		}
 		before := toJSON(g)
 		g.Cameras = append(slices.Clone(g.Cameras), string(id))
-		return s.carries(ctx, a, "group.change", security.Resource{Kind: "group", ID: group}, before, toJSON(g), func(ctx context.Context) error {
+		return s.changes(ctx, a, "group.change", security.Resource{Kind: "group", ID: group}, before, toJSON(g), func(ctx context.Context) error {
 			_, err := s.Rights.PutGroup(ctx, a.Subject, g)
 			return err
 		})
