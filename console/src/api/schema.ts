@@ -1850,6 +1850,8 @@ export interface components {
             reason: string;
         };
         Camera: {
+            /** @description What its device can do; absent when not known. */
+            can?: components["schemas"]["CameraCan"];
             /** Format: date-time */
             created?: string;
             demo: boolean;
@@ -1978,13 +1980,22 @@ export interface components {
         CameraMask: {
             /** @enum {string} */
             kind?: "color" | "pixelated" | "blurred";
-            /** @description As the camera calls it; absent for a new one. */
+            /** @description The token again: cameras keep no names of masks. */
             name?: string;
             /** @description Points x, y from 0 to 1, from the picture's upper left. */
             polygon: (number[] | null)[];
+            /** @description By what the camera knows it; absent for a new one. */
+            token?: string;
         };
         CameraMasks: {
+            /** @description What it can draw; told, not set. */
+            kinds?: string[] | null;
             masks: components["schemas"]["CameraMask"][];
+            /**
+             * Format: int64
+             * @description How many; told, not set.
+             */
+            most?: number;
         };
         CameraPassword: {
             /** Format: date-time */
@@ -2266,6 +2277,8 @@ export interface components {
             max: number;
             /** Format: double */
             min: number;
+            /** @description For words: which there are. */
+            options?: string[] | null;
         };
         ImagingValues: {
             /** Format: double */
