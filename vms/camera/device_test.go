@@ -89,7 +89,7 @@ type ward struct {
 	scribe *scribe
 }
 
-func openWard(t *testing.T, edit ...func(*Config)) *ward {
+func openWard(t testing.TB, edit ...func(*Config)) *ward {
 	w := &ward{scribe: &scribe{more: make(chan struct{}, 1)}}
 	w.room = open(t, func(c *Config) {
 		w.shelf = &shelf{cameras: c.Store.(*memory), list: map[vms.CameraID]vms.StoredDevice{}}

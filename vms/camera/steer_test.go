@@ -16,7 +16,7 @@ import (
 func number(f float64) *float64 { return &f }
 
 // turning enrols a camera that can turn.
-func turning(t *testing.T, maker string) (*ward, *labonvif.Device, vms.CameraID) {
+func turning(t testing.TB, maker string) (*ward, *labonvif.Device, vms.CameraID) {
 	w := openWard(t)
 	d := at(t, labonvif.Config{PTZ: true, Maker: maker, User: "root", Password: "Pass-w0rd!"})
 	return w, d, w.one(d, d.SecureURL())
@@ -257,5 +257,15 @@ func TestImagingAndMasks(t *testing.T) {
 	}
 	if m, err = w.SetMasks(t.Context(), id, nil); err != nil || len(m.Masks) != 0 {
 		t.Errorf("%+v %v", m, err)
+	}
+}
+
+// BenchmarkSteer is what a command takes from the room's door to the camera's
+// answer.
+func BenchmarkSteer(b *testing.B) {
+	w, _, id := turning(b, "plain")
+	w.steer(id, ada, vms.PTZCommand{Op: vms.PTZHome})
+	for b.Loop() {
+		w.steer(id, ada, vms.PTZCommand{Op: vms.PTZRelative, Pan: number(0.001)})
 	}
 }
