@@ -234,6 +234,8 @@ type StoredDevice struct {
 type DeviceStore interface {
 	Devices(ctx context.Context) ([]StoredDevice, error)
 	PutDevice(ctx context.Context, d StoredDevice, cameras ...StoredCamera) error
+	// DropDevice forgets a device without a camera.
+	DropDevice(ctx context.Context, id CameraID) error
 }
 
 // PTZPosition is where a head stands: pan and tilt -1 to 1, zoom 0 to 1.

@@ -41,6 +41,14 @@ func (d *Devices) Devices(ctx context.Context) ([]vms.StoredDevice, error) {
 	return out, wrong(d.db.path, rows.Err())
 }
 
+// DropDevice forgets what an enrolment that was cut short left.
+func (d *Devices) DropDevice(ctx context.Context, id vms.CameraID) error {
+	return d.db.Update(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM camera_devices WHERE camera = ? AND camera NOT IN (SELECT id FROM cameras)", id)
+		return wrong(d.db.path, err)
+	})
+}
+
 // PutDevice keeps a device and the cameras given, all or none.
 func (d *Devices) PutDevice(ctx context.Context, s vms.StoredDevice, cameras ...vms.StoredCamera) error {
 	facts, err := json.Marshal(s.DeviceFacts)

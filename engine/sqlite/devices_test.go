@@ -28,6 +28,19 @@ func TestDevicesAreKeptWithTheirCamera(t *testing.T) {
 	if cams, err := db.Cameras().Cameras(ctx); err != nil || len(cams) != 1 || !bytes.Equal(cams[0].Secret, cam.Secret) {
 		t.Fatalf("%+v %v", cams, err)
 	}
+	// Only what has no camera is dropped.
+	lone := vms.StoredDevice{Camera: "bbbbbbbbbbbb", Pending: []byte{7}}
+	if err := db.Devices().PutDevice(ctx, lone); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []vms.CameraID{lone.Camera, cam.ID} {
+		if err := db.Devices().DropDevice(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := db.Devices().Devices(ctx); err != nil || len(got) != 1 || got[0].Camera != cam.ID {
+		t.Fatalf("%+v %v", got, err)
+	}
 	// A camera that was removed takes its device along, and neither comes back.
 	if err := db.Cameras().DeleteCamera(ctx, cam.ID, 1); err != nil {
 		t.Fatal(err)

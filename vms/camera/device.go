@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,10 +93,10 @@ func (d *device) connect(ctx context.Context) (*onvif.Client, error) {
 		d.m.mu.Unlock()
 		return nil, notFound()
 	}
-	username, secret := e.stored.Username, e.stored.Secret
+	username, secret, host := e.stored.Username, e.stored.Secret, hostOf(e.stored.MainURL)
 	d.m.mu.Unlock()
 	d.mu.Lock()
-	id, address := d.stored.Identity, d.stored.Address
+	id, address := d.stored.Identity, atHost(d.stored.Address, host)
 	key := clientKey{address, username, string(secret), id.Pin}
 	c := d.client
 	if c != nil && d.key == key {
@@ -121,6 +123,22 @@ func (d *device) connect(ctx context.Context) (*onvif.Client, error) {
 	}
 	d.client, d.key = c, key
 	return c, nil
+}
+
+// atHost is a device's address where its camera is now: somebody may have moved
+// it and changed the stream's address.
+func atHost(address, host string) string {
+	u, err := url.Parse(address)
+	if err != nil || host == "" || strings.EqualFold(u.Hostname(), host) {
+		return address
+	}
+	if u.Host = host; strings.Contains(host, ":") {
+		u.Host = "[" + host + "]"
+	}
+	if v, err := url.Parse(address); err == nil && v.Port() != "" {
+		u.Host += ":" + v.Port()
+	}
+	return u.String()
 }
 
 // use is connect for an operation a person asks for: not on a device that is

@@ -50,6 +50,13 @@ func (s *shelf) PutDevice(ctx context.Context, d vms.StoredDevice, cameras ...vm
 	return nil
 }
 
+func (s *shelf) DropDevice(_ context.Context, id vms.CameraID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.list, id)
+	return s.fail
+}
+
 // scribe is a security.Trail in memory.
 type scribe struct {
 	mu      sync.Mutex // guards all
@@ -298,6 +305,13 @@ func TestWhatCannotBeEnrolled(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
+	// A failure leaves nothing behind, though a first user was tried to be made.
+	w.enrol(vms.EnrolRequest{Rotate: true, Devices: []vms.EnrolDevice{{Address: d.SecureURL(), Username: "root", Password: "wrong"}}})
+	w.shelf.mu.Lock()
+	if len(w.shelf.list) != 0 {
+		t.Errorf("%+v is kept", w.shelf.list)
+	}
+	w.shelf.mu.Unlock()
 	for _, address := range []string{"", "ftp://x/", "http://169.254.169.254/latest", "239.255.255.250", "http://[fd00:ec2::254]/", "0.0.0.0"} {
 		if _, err := w.Enrol(t.Context(), vms.EnrolRequest{Devices: []vms.EnrolDevice{{Address: address}}}); err == nil {
 			t.Errorf("%q was begun", address)

@@ -332,6 +332,7 @@ func (e *enrolling) login(ctx context.Context) (onvif.Information, error) {
 	}
 	defer c.Close()
 	if merr := c.Device.CreateUsers(ctx, onvif.User{Username: e.user, Password: first.Reveal(), Level: "Administrator"}); merr != nil {
+		e.m.drop(ctx, e.stored.Camera)
 		return info, err // there are users: the login is simply wrong
 	}
 	if !tls {
@@ -403,6 +404,9 @@ func (e *enrolling) rotate(ctx context.Context) error {
 		return err
 	}
 	if err := changePassword(ctx, e.client, e.user, fresh); err != nil {
+		if onvif.FaultOf(err) != nil {
+			e.m.drop(ctx, e.stored.Camera) // it said no; after silence nobody knows
+		}
 		return err
 	}
 	if !strings.HasPrefix(e.stored.Address, "https:") {
@@ -435,7 +439,7 @@ func (m *Manager) lost(address string) (out []vms.StoredDevice) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, o := range m.orphans {
-		if o.Pending != nil && hostPart(o.Address) == hostPart(address) && len(out) < 3 {
+		if o.Pending != nil && place(o.Address) == place(address) && len(out) < 3 {
 			out = append(out, o)
 		}
 	}
@@ -674,6 +678,9 @@ func (e *enrolling) record(ctx context.Context) error {
 		return err
 	}
 	e.job.set(e.i, func(d *vms.EnrolledDevice) { d.Camera, d.Name = s.Camera, title })
+	for _, o := range e.m.lost(s.Address) {
+		e.m.drop(ctx, o.Camera)
+	}
 	if e.r.Placed != nil {
 		if err := e.r.Placed(ctx, s.Camera); err != nil {
 			e.warn("It could not be put into its group: " + fault.Message(err) + ".")
@@ -718,6 +725,16 @@ func (e *enrolling) add(ctx context.Context, title string, s vms.StoredDevice) e
 	e.m.devices[s.Camera] = d
 	e.m.orphans = slices.DeleteFunc(e.m.orphans, func(o vms.StoredDevice) bool { return o.Camera == s.Camera })
 	return nil
+}
+
+// drop forgets what was kept for an enrolment.
+func (m *Manager) drop(ctx context.Context, id vms.CameraID) {
+	m.mu.Lock()
+	m.orphans = slices.DeleteFunc(m.orphans, func(o vms.StoredDevice) bool { return o.Camera == id })
+	m.mu.Unlock()
+	if err := m.cfg.Devices.DropDevice(ctx, id); err != nil {
+		m.journal("cameras", fault.Message(err))
+	}
 }
 
 // enrolledName is what the person called it, else what it calls itself, made
