@@ -17,7 +17,10 @@ need gst-launch-1.0 gstreamer1.0-tools
 need cvlc vlc-bin vlc-plugin-base
 need git git
 need softhsm2-util softhsm2
+need ip iproute2
+need unshare util-linux
 need curl curl ca-certificates
+need openssl openssl
 arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-linux-gnu")
 need "/usr/lib/$arch/girepository-1.0/GstRtspServer-1.0.typelib" gir1.2-gst-rtsp-server-1.0 python3-gi
 need "/usr/lib/$arch/gstreamer-1.0/libgstx264.so" gstreamer1.0-plugins-ugly

@@ -210,6 +210,8 @@ type film struct {
 	key   bool
 	began time.Time
 	last  [2]*panorama.Picture
+	place *panorama.Picture // without the walker, of view
+	view  panorama.View
 }
 
 // NewFilm makes a source of the panorama. It fails with fault.Invalid as
@@ -238,7 +240,16 @@ func (f *film) Take() media.Unit {
 		p = panorama.NewPicture(f.shot.Width, f.shot.Height)
 		f.last[f.n&1] = p
 	}
-	p.Render(f.shot.View(), time.Since(f.began))
+	v := f.shot.View()
+	if f.place == nil || v != f.view { // a camera at rest draws the place once
+		if f.place == nil {
+			f.place = panorama.NewPicture(f.shot.Width, f.shot.Height)
+		}
+		f.place.Place(v)
+		f.view = v
+	}
+	p.Copy(f.place)
+	p.Walk(v, time.Since(f.began))
 	if f.shot.Masks != nil {
 		for _, a := range f.shot.Masks() {
 			p.Black(a)

@@ -18,6 +18,12 @@ func TestEveryMakerAnswers(t *testing.T) {
 			d := liveDevice(t, Config{Maker: maker, PTZ: maker == "plain" || maker == "ember", Card: -1})
 			c := newClient(t, d)
 			c.created = d.Now()
+			who := c.user
+			c.user = ""
+			if f := c.raw("tds:GetServices", "").at("Fault"); (f == nil) != (maker == "aurora" || maker == "dunes") {
+				t.Errorf("a stranger asks for services: %s", f.str("Reason", "Text"))
+			}
+			c.user = who
 			if d.maker.digestOnly {
 				return // see TestDigest
 			}

@@ -101,9 +101,44 @@ func TestACertificateOfOursIsServed(t *testing.T) {
 	if got := c.refused("tas:UploadCertificate", "<tas:Certificate>"+base64.StdEncoding.EncodeToString(strange)+"</tas:Certificate><tas:PrivateKeyRequired>true</tas:PrivateKeyRequired>"); got != "ter:NoMatchingPrivateKey" {
 		t.Errorf("a stranger's certificate: %q", got)
 	}
+	// A name asked for stands in the request.
+	san := "<tas:CSRAttribute><tas:X509v3Extension><tas:extnOID>2.5.29.17</tas:extnOID><tas:critical>false</tas:critical><tas:extnValue>MAqCCGNhbS5zaXRl</tas:extnValue></tas:X509v3Extension></tas:CSRAttribute>"
+	raw, err := base64.StdEncoding.DecodeString(c.ask("tas:CreatePKCS10CSR", "<tas:Subject><tas:CommonName>x</tas:CommonName></tas:Subject><tas:KeyID>factorykey</tas:KeyID>"+san).str("PKCS10CSR"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if csr, err := x509.ParseCertificateRequest(raw); err != nil || len(csr.DNSNames) != 1 || csr.DNSNames[0] != "cam.site" {
+		t.Errorf("the request is for %+v, %v", csr, err)
+	}
 	c.ask("tas:SetEnabledTLSVersions", "<tas:Versions>1.3</tas:Versions>")
 	if conn, err := tls.Dial("tcp", net.JoinHostPort("127.0.0.1", itoa(d.Ports().HTTPS)), &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS12}); err == nil {
 		conn.Close()
 		t.Error("TLS 1.2 was switched off and is spoken")
+	}
+}
+
+// TestMediaSigningWithAKeyOfOurs lets the camera sign with a path of a user's.
+func TestMediaSigningWithAKeyOfOurs(t *testing.T) {
+	d := liveDevice(t, Config{PTZ: true})
+	c := newClient(t, d)
+	id := c.ask("tas:CreateECCKeyPair", "<tas:EllipticCurve>NIST P-256</tas:EllipticCurve>").str("KeyID")
+	x := c.ask("tas:CreateSelfSignedCertificate", "<tas:Subject><tas:CommonName>ours</tas:CommonName></tas:Subject><tas:KeyID>"+id+"</tas:KeyID>").str("CertificateID")
+	p := c.ask("tas:CreateCertificationPath", "<tas:CertificateIDs><tas:CertificateID>"+x+"</tas:CertificateID></tas:CertificateIDs>").str("CertificationPathID")
+	c.ask("tas:AddMediaSigningCertificateAssignment", "<tas:CertificationPathID>"+p+"</tas:CertificationPathID>")
+	if got := len(c.ask("tas:GetAssignedMediaSigningCertificates", "").all("CertificationPathID")); got != 2 {
+		t.Errorf("%d paths are assigned, want the factory's and ours", got)
+	}
+	signedOn(c, true, 8)
+	r, _ := judge(t, d, 24)
+	if r.Certificate == nil || r.Certificate.Subject.CommonName != "ours" {
+		t.Errorf("signed by %+v: %v", r.Certificate, r.Verdict)
+	}
+	if got := c.refused("tas:RemoveMediaSigningCertificateAssignment", "<tas:CertificationPathID>"+p+"</tas:CertificationPathID>"); got != "ter:ReferenceExists" {
+		t.Errorf("removed while it signs: %q", got)
+	}
+	signedOn(c, false, 8)
+	c.ask("tas:RemoveMediaSigningCertificateAssignment", "<tas:CertificationPathID>"+p+"</tas:CertificationPathID>")
+	if c.raw("tas:RemoveMediaSigningCertificateAssignment", "<tas:CertificationPathID>"+factorySigning+"</tas:CertificationPathID>").at("Fault") == nil {
+		t.Error("the factory's path was removed")
 	}
 }

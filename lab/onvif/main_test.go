@@ -26,7 +26,7 @@ const (
 	testPass = "Pass-w0rd!"
 )
 
-// live runs a device until the test ends.
+// liveDevice runs a device until the test ends.
 func liveDevice(t testing.TB, cfg Config) *Device {
 	t.Helper()
 	if cfg.User == "" {

@@ -21,7 +21,7 @@ type maker struct {
 	clearOnly    bool          // no HTTPS, no RTSPS
 	h265         bool          // the main stream is H.265 out of the box
 	bframes      bool          // the main stream has B-frames, and declares them
-	group        int           // pictures from key to key of the panorama out of the box: 50
+	group        int           // pictures from key to key of the panorama out of the box: 48
 	skew         time.Duration // its clock out of the box
 	openServices bool          // GetServices and GetCapabilities are answered to anybody
 }
@@ -45,7 +45,7 @@ var makers = map[string]maker{
 	// B-frames, and a clock that was never set.
 	"dunes": {name: "Dunes", model: "DN8", firmware: "V4.1", server: "DNVRS-Webs", realm: "DUNES", bframes: true, skew: -7*time.Hour - 13*time.Minute, openServices: true,
 		style: style{prefix: map[string]string{"s": "SOAP", "tds": "ns1", "trt": "ns2", "tr2": "ns3"}}},
-	// Tokens only, a key picture each ten seconds.
+	// Tokens only, and 250 pictures from key to key: twenty seconds.
 	"ember": {name: "Ember", model: "E-PTZ", firmware: "3.3", server: "ember", realm: "ember", tokenOnly: true, group: 250, subFirst: true,
 		style: style{prefix: map[string]string{"s": "soapenv", "tptz": "ptz"}}},
 }

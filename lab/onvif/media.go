@@ -174,8 +174,8 @@ func mediaOps() map[string]operation {
 	return m
 }
 
-func mediaCapabilities(*Device) *el {
-	return e("trt:Capabilities", a("SnapshotUri", "true"), a("Rotation", "false"), a("OSD", "false"),
+func mediaCapabilities(d *Device) *el {
+	return e("trt:Capabilities", a("SnapshotUri", word(d.head != nil)), a("Rotation", "false"), a("OSD", "false"),
 		e("trt:ProfileCapabilities", a("MaximumNumberOfProfiles", itoa(mostProfiles))),
 		e("trt:StreamingCapabilities", a("RTPMulticast", "false"), a("RTP_TCP", "true"), a("RTP_RTSP_TCP", "true")))
 }
@@ -521,11 +521,21 @@ func setEncoder(c *call) (*el, error) {
 
 func span(name string, lo, hi int) *el { return e(name, e("tt:Min", lo), e("tt:Max", hi)) }
 
+// meant is the encoder a question is about: by configuration, or by profile;
+// otherwise the main one. mu is held.
+func (c *call) meant() int {
+	tok := c.body.str("ConfigurationToken")
+	if p := c.d.find(c.body.str("ProfileToken")); tok == "" && p != nil {
+		tok = p.has["VideoEncoder"]
+	}
+	return max(c.d.encoder(tok), 0)
+}
+
 func getOptions1(c *call) (*el, error) {
 	d := c.d
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i := max(d.encoder(c.body.str("ConfigurationToken")), 0)
+	i := c.meant()
 	var sizes []*el
 	rate, group, profiles := [2]int{1, 25}, [2]int{1, 400}, []string{"Baseline"}
 	if d.head != nil {
@@ -595,8 +605,11 @@ func getStreamURI(c *call) (*el, error) {
 }
 
 func (c *call) snapshotURI(p *profile) (string, error) {
-	if p == nil {
+	switch {
+	case p == nil:
 		return "", noProfile()
+	case c.d.head == nil:
+		return "", unsupported() // a clip would have to be decoded
 	}
 	return c.base() + "/snapshot?profile=" + p.token, nil
 }

@@ -76,10 +76,9 @@ func media2Ops() map[string]operation {
 }
 
 func media2Capabilities(d *Device) *el {
-	return e("tr2:Capabilities", a("SnapshotUri", "true"), a("Rotation", "false"), a("Mask", word(d.head != nil)), a("SourceMask", "false"), a("MediaSigningSupported", "true"),
+	return e("tr2:Capabilities", a("SnapshotUri", word(d.head != nil)), a("Rotation", "false"), a("Mask", word(d.head != nil)), a("SourceMask", "false"),
 		e("tr2:ProfileCapabilities", a("MaximumNumberOfProfiles", itoa(mostProfiles)), a("ConfigurationsSupported", "VideoSource VideoEncoder AudioSource AudioEncoder AudioOutput AudioDecoder Metadata Analytics PTZ")),
-		e("tr2:StreamingCapabilities", a("RTSPStreaming", "true"), a("RTPMulticast", "false"), a("RTP_RTSP_TCP", "true"), a("SecureRTSPStreaming", map[bool]string{true: "false", false: "true"}[d.maker.clearOnly])),
-		e("tr2:MediaSigningProtocol", a("Supported", "true")))
+		e("tr2:StreamingCapabilities", a("RTSPStreaming", "true"), a("RTPMulticast", "false"), a("RTP_RTSP_TCP", "true"), a("SecureRTSPStreaming", map[bool]string{true: "false", false: "true"}[d.maker.clearOnly])))
 }
 
 // kind2 is our name of a kind as Media2 names it.
@@ -211,9 +210,9 @@ func getOptions2(c *call) (*el, error) {
 	d := c.d
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i := max(d.encoder(c.body.str("ConfigurationToken")), 0)
+	i := c.meant()
 	option := func(encoding, groups, rates, profiles, anchors string, sizes []*el, hi int) *el {
-		return e("tr2:Options", a("GovLengthRange", groups), a("FrameRatesSupported", rates), a("ProfilesSupported", profiles), a("ConstantBitRateSupported", "false"), a("MaxAnchorFrameDistance", anchors), a("SignedSupported", "true"),
+		return e("tr2:Options", a("GovLengthRange", groups), a("FrameRatesSupported", rates), a("ProfilesSupported", profiles), a("ConstantBitRateSupported", "false"), a("MaxAnchorFrameDistance", anchors), a("SigningSupported", "true"),
 			e("tt:Encoding", encoding), span("tt:QualityRange", 1, 100), sizes, span("tt:BitrateRange", 64, hi))
 	}
 	if d.head != nil {

@@ -52,10 +52,11 @@ type Config struct {
 	// it left the factory: admin/admin, or nobody at makers that want one made.
 	User, Password string
 
-	Card   int           // bytes of its SD card; 0: none, negative: 32 MiB
+	Card   int           // bytes of its SD card; 0: none, negative: 32 MiB, ten minutes of a clip
 	Skew   time.Duration // its clock is so far ahead (or behind)
 	Window time.Duration // how far a token's time may lie from the device's: 5 s
 	Reboot time.Duration // how long a restart takes: 1 s
+	Count  bool          // hide in each picture its number and when it was taken, for lab.ReadCounter
 }
 
 // Ports are where a device listens; after Run began, where it does.
@@ -93,7 +94,7 @@ type Device struct {
 	sys      system
 	media    mediaState
 	images   imaging
-	events   eventState
+	events   eventState // has a mutex of its own
 	rules    analytics
 	keys     keystore
 	hold     map[string]chan struct{}
@@ -166,7 +167,7 @@ func New(cfg Config) (*Device, error) {
 		d.card = footage.NewCard(d.feeds[0], cfg.Card)
 	}
 	for i, f := range d.feeds {
-		d.stages[i] = &stage{clock: d.Now}
+		d.stages[i] = &stage{clock: d.Now, count: cfg.Count}
 		f.SetStage(d.stages[i].run)
 	}
 	d.images = newImaging()
@@ -211,6 +212,10 @@ func (d *Device) Run(ctx context.Context) error {
 func (d *Device) live(ctx context.Context) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
+	select {
+	case <-d.cut: // of who pulled a cable that was out
+	default:
+	}
 	d.mu.Lock()
 	ports, on := d.ports, d.sys.protocols
 	d.mu.Unlock()

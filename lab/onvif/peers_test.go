@@ -3,12 +3,12 @@ package onvif
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -31,6 +31,7 @@ func near(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 }
 // "connect ENETUNREACH 192.168.1.108"). It has no words for tours, masks,
 // certificates, the card, or talking through a device.
 func TestClientOnvifDrivesEachMaker(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	peers(t)
 	for _, maker := range []string{"plain", "aurora", "borealis", "dunes", "ember"} {
 		t.Run(maker, func(t *testing.T) {
@@ -87,6 +88,7 @@ func TestClientOnvifDrivesEachMaker(t *testing.T) {
 // "401 Unauthorized"), and reach a device that tells a wrong address (cirrus).
 // Of events it reads the properties only, and it has no words for Media2.
 func TestClientNodeOnvifDrivesEachMaker(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	peers(t)
 	for _, maker := range []string{"plain", "aurora", "dunes", "ember"} {
 		t.Run(maker, func(t *testing.T) {
@@ -113,87 +115,87 @@ func TestClientNodeOnvifDrivesEachMaker(t *testing.T) {
 	}
 }
 
-const inside1 = "BARTIZAN_LAB_INSIDE"
-
-// TestFiftyDevicesAreFound runs itself in a network namespace of its own, so
-// that port 3702 and the group are free, and lets both clients and a probe of
-// ours look for a mixed site of fifty.
-func TestFiftyDevicesAreFound(t *testing.T) {
-	if os.Getenv(inside1) != "" {
-		foundInside(t)
-		return
-	}
-	need(t, "unshare", "ip")
-	args := []string{"-rn", "--kill-child", "sh", "-c", `ip link set lo up && ip route add 239.0.0.0/8 dev lo && exec "$0" "$@"`}
-	if out, err := exec.Command("unshare", append(args, "true")...).CombinedOutput(); err != nil {
-		absent(t, fmt.Sprintf("no network namespace can be made here: %v %s", err, out))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "unshare", append(args, os.Args[0], "-test.run", "^TestFiftyDevicesAreFound$", "-test.v")...)
-	cmd.Env = append(os.Environ(), inside1+"=1")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
-}
-
-func foundInside(t *testing.T) {
+// fifty runs a mixed site on the loopback interface until the test ends.
+func fifty(t *testing.T, port int) (s *Site, stop func()) {
+	t.Helper()
 	devices, err := Mixed(50, "127.40.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewSite(SiteConfig{Devices: devices, Interfaces: []string{"lo"}})
-	if err != nil {
+	if s, err = NewSite(SiteConfig{Devices: devices, Interfaces: []string{"lo"}, Port: port}); err != nil {
 		t.Fatal(err)
 	}
-	// Who listens in the group hears fifty Hellos, and at the end fifty Byes.
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	if err := s.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s, stop
+}
+
+// TestFiftyDevicesAreFound looks for a mixed site by the group, by an address
+// and by a scope, at a port of its own.
+func TestFiftyDevicesAreFound(t *testing.T) {
+	s, stop := fifty(t, -1)
+	group := &net.UDPAddr{IP: net.ParseIP(discoveryGroup), Port: s.DiscoveryPort()}
+	began := time.Now()
+	if got := find(t, group, probeMessage("", ""), 50); len(got) != 50 {
+		t.Errorf("%d of 50 were found", len(got))
+	}
+	t.Logf("50 found in %v", time.Since(began).Round(time.Millisecond))
+	if got := find(t, &net.UDPAddr{IP: net.ParseIP("127.40.0.7"), Port: s.DiscoveryPort()}, probeMessage("", ""), 1); len(got) != 1 || !got["urn:uuid:"+s.Devices()[6].UUID()] {
+		t.Errorf("by unicast: %v", got)
+	}
+	if got := find(t, group, probeMessage("dn:NetworkVideoTransmitter", scopeRoot+"name/Camera%203"), 1); len(got) != 1 || !got["urn:uuid:"+s.Devices()[2].UUID()] {
+		t.Errorf("by scope: %v", got)
+	}
+	// Who listens in the group hears one come back, and fifty leave.
 	lo, err := net.InterfaceByName("lo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	group, err := net.ListenMulticastUDP("udp4", lo, &net.UDPAddr{IP: net.ParseIP(discoveryGroup), Port: discoveryPort})
+	ear, err := net.ListenMulticastUDP("udp4", lo, group)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer group.Close()
-	_ = group.SetReadBuffer(4 << 20)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	if err := s.Ready(t.Context()); err != nil {
-		cancel()
-		t.Fatal(err, <-ended)
-	}
-	hear := func(what string) {
+	defer ear.Close()
+	_ = ear.SetReadBuffer(4 << 20)
+	hear := func(what string, n int) {
 		heard := map[string]bool{}
 		buf := make([]byte, mostDatagram)
-		group.SetReadDeadline(time.Now().Add(20 * time.Second))
-		for len(heard) < 50 {
-			n, _, err := group.ReadFromUDP(buf)
+		ear.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for len(heard) < n {
+			k, _, err := ear.ReadFromUDP(buf)
 			if err != nil {
 				t.Fatalf("%d times %s: %v", len(heard), what, err)
 			}
-			if root, err := parse(buf[:n]); err == nil && root.at("Body", what) != nil {
+			if root, err := parse(buf[:k]); err == nil && root.at("Body", what) != nil {
 				heard[root.str("Body", what, "EndpointReference", "Address")] = true
 			}
 		}
 	}
-	hear("Hello")
-	began := time.Now()
-	if got := find(t, &net.UDPAddr{IP: net.ParseIP(discoveryGroup), Port: discoveryPort}, probeMessage("", ""), 50); len(got) != 50 {
-		t.Errorf("%d of 50 were found", len(got))
-	}
-	t.Logf("50 found in %v", time.Since(began).Round(time.Millisecond))
-	// One by its own address, and by scope.
-	if got := find(t, &net.UDPAddr{IP: net.ParseIP("127.40.0.7"), Port: discoveryPort}, probeMessage("", ""), 1); len(got) != 1 || !got["urn:uuid:"+s.Devices()[6].UUID()] {
-		t.Errorf("by unicast: %v", got)
-	}
-	if got := find(t, &net.UDPAddr{IP: net.ParseIP(discoveryGroup), Port: discoveryPort}, probeMessage("dn:NetworkVideoTransmitter", scopeRoot+"name/Camera%203"), 1); len(got) != 1 || !got["urn:uuid:"+s.Devices()[2].UUID()] {
-		t.Errorf("by scope: %v", got)
-	}
-	if _, err := os.Stat(filepath.Join("testdata", "peers", "node_modules", "onvif")); err == nil {
+	s.Devices()[4].Unplug(0)
+	hear("Hello", 1)
+	stop()
+	hear("Bye", 50)
+}
+
+const inside1 = "BARTIZAN_LAB_INSIDE"
+
+// TestClientsFindFiftyDevices runs itself in a network namespace of its own,
+// where port 3702 and the group are free, and lets both clients look.
+func TestClientsFindFiftyDevices(t *testing.T) {
+	peers(t)
+	if os.Getenv(inside1) != "" {
+		fifty(t, 0)
 		for _, peer := range []string{"onvif", "node-onvif"} {
 			var got struct{ Found []string }
 			if err := json.Unmarshal(run(t, "node", "testdata/peers/"+peer+".mjs", "discover"), &got); err != nil {
@@ -202,14 +204,19 @@ func foundInside(t *testing.T) {
 			if len(got.Found) != 50 {
 				t.Errorf("%s found %d of 50", peer, len(got.Found))
 			}
-			t.Logf("%s found %d of 50", peer, len(got.Found))
 		}
+		return
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	need(t, "unshare", "ip")
+	args := []string{"-rn", "--kill-child", "sh", "-c", `ip link set lo up && ip route add 239.0.0.0/8 dev lo && exec "$0" "$@"`}
+	if out, err := exec.Command("unshare", append(args, "true")...).CombinedOutput(); err != nil {
+		t.Skipf("this machine lets nobody make a network namespace: %v %s", err, out)
 	}
-	hear("Bye")
+	cmd := exec.CommandContext(t.Context(), "unshare", append(args, os.Args[0], "-test.run", "^TestClientsFindFiftyDevices$", "-test.timeout", "2m")...)
+	cmd.Env = append(os.Environ(), inside1+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 }
 
 func probeMessage(types, scopes string) string {

@@ -46,7 +46,7 @@ type keystore struct {
 	certs   []cert
 	paths   []path
 	server  string // path the TLS server shows
-	signing string // path whose key signs the video; "": the factory's
+	signing string // path whose key signs the video
 	made    int
 	tls     []string
 	dot1x   []dot1x
@@ -153,7 +153,7 @@ func securityCapabilities(d *Device) *el {
 			a("PKCS10ExternalCertificationWithRSA", "true"), a("X509Versions", "3")),
 		e("tas:TLSServerCapabilities", a("TLSServerSupported", "1.2 1.3"), a("EnabledVersionsSupported", "true"), a("MaximumNumberOfTLSCertificationPaths", "1")),
 		e("tas:Dot1XCapabilities", a("MaximumNumberOfDot1XConfigurations", itoa(mostDot1X)), a("Dot1XMethods", "EAP-TLS")),
-		e("tas:MediaSigningCapabilities", a("MediaSigningSupported", "true"), a("UserMediaSigningKeySupported", "true")))
+		e("tas:MediaSigning", a("MediaSigningSupported", "true"), a("UserMediaSigningKeySupported", "true")))
 }
 
 func securityOps() map[string]operation {
@@ -211,9 +211,9 @@ func createKey(c *call) (*el, error) {
 		signer, err = rsa.GenerateKey(rand.Reader, map[string]int{"2048": 2048, "3072": 3072}[n])
 	} else {
 		switch c.body.str("EllipticCurve") {
-		case "P-256", "secp256r1", "prime256v1":
+		case "P-256", "NIST P-256", "secp256r1", "prime256v1":
 			signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		case "P-384", "secp384r1":
+		case "P-384", "NIST P-384", "secp384r1":
 			signer, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 		default:
 			return nil, &soapFault{codes: []string{"ter:InvalidArgVal", "ter:EllipticCurve"}, reason: "the curve is P-256 or P-384"}
@@ -295,11 +295,34 @@ func createCSR(c *call, k *key) (*el, error) {
 	if ip := parseIP(c.d.cfg.Host); ip != nil {
 		t.IPAddresses = append(t.IPAddresses, ip)
 	}
+	for _, n := range c.body.all("CSRAttribute") {
+		x, err := extensionOf(n.at("X509v3Extension"))
+		if err != nil || len(t.ExtraExtensions) >= 8 {
+			return nil, &soapFault{codes: []string{"ter:InvalidArgVal", "ter:InvalidAttribute"}, reason: "an attribute is no X.509v3 extension"}
+		}
+		t.ExtraExtensions = append(t.ExtraExtensions, x)
+	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, t, k.signer)
 	if err != nil {
 		return nil, err
 	}
 	return c.ok(e("tas:PKCS10CSR", base64.StdEncoding.EncodeToString(der)))
+}
+
+func extensionOf(n *node) (x pkix.Extension, err error) {
+	for _, part := range strings.Split(n.str("extnOID"), ".") {
+		v, err := integer(part, 0, 1<<30)
+		if err != nil || len(x.Id) > 16 {
+			return x, noKey()
+		}
+		x.Id = append(x.Id, v)
+	}
+	if len(x.Id) < 2 || x.Id[0] > 2 || x.Id[0] < 2 && x.Id[1] > 39 {
+		return x, noKey()
+	}
+	x.Critical = boolean(n.str("critical"))
+	x.Value, err = base64.StdEncoding.DecodeString(strings.Join(strings.Fields(n.str("extnValue")), ""))
+	return x, err
 }
 
 func createSelfSigned(c *call, k *key) (*el, error) {
@@ -365,7 +388,7 @@ func uploadCertificate(c *call) (*el, error) {
 }
 
 func (x cert) el(name string) *el {
-	return e(name, e("tas:CertificateID", x.id), e("tas:KeyID", x.key), e("tas:Alias", x.alias), e("tas:CertificateContent", base64.StdEncoding.EncodeToString(x.x.Raw)))
+	return e(name, e("tas:CertificateID", x.id), e("tas:KeyID", x.key), e("tas:Alias", x.alias), e("tas:CertificateContent", base64.StdEncoding.EncodeToString(x.x.Raw)), e("tas:HasPrivateKey", x.key != ""))
 }
 
 func noCert() error {
@@ -516,17 +539,20 @@ func unassign(signing bool) func(*call) (*el, error) {
 		if signing {
 			into = &c.d.keys.signing
 		}
-		ok := *into == id && id != ""
-		if ok {
+		ok := *into == id && id != "" && !(signing && id == factorySigning)
+		busy := signing && (c.d.media.encoders[0].signed || c.d.media.encoders[1].signed)
+		if ok && !busy {
 			*into = ""
+			if signing {
+				*into = factorySigning
+			}
 		}
 		c.d.mu.Unlock()
+		if ok && busy {
+			return nil, inUse()
+		}
 		if !ok {
 			return nil, &soapFault{codes: []string{"ter:InvalidArgVal", "ter:CertificationPathID"}, reason: "the path is not assigned"}
-		}
-		if signing {
-			c.d.sign(0)
-			c.d.sign(1)
 		}
 		return c.ok()
 	}
@@ -536,14 +562,17 @@ func assigned(signing bool) func(*call) (*el, error) {
 	return func(c *call) (*el, error) {
 		c.d.mu.Lock()
 		defer c.d.mu.Unlock()
-		id := c.d.keys.server
-		if signing {
-			id = c.d.keys.signing
+		ids := []string{c.d.keys.server}
+		if signing { // the factory's stays beside the user's
+			ids = []string{factorySigning, c.d.keys.signing}
 		}
-		if id == "" {
-			return c.ok()
+		var out []*el
+		for _, id := range slices.Compact(ids) {
+			if id != "" {
+				out = append(out, e("tas:CertificationPathID", id))
+			}
 		}
-		return c.ok(e("tas:CertificationPathID", id))
+		return c.ok(out)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
+	"github.com/bartizan-vms/bartizan/lab"
 	"github.com/bartizan-vms/bartizan/lab/footage"
 	"github.com/bartizan-vms/bartizan/wire/h264"
 	"github.com/bartizan-vms/bartizan/wire/h265"
@@ -90,6 +91,9 @@ func MakersRoot() (*x509.Certificate, error) {
 	return i.cert, nil
 }
 
+// factorySigning is the path of the factory's signing key.
+const factorySigning = "signingpath"
+
 // initSigning adds the factory's signing key to a keystore.
 func (k *keystore) initSigning(model, serial string) error {
 	i, err := authority()
@@ -102,8 +106,8 @@ func (k *keystore) initSigning(model, serial string) error {
 	}
 	k.keys = append(k.keys, key{"signingkey", "factory media signing", key1})
 	k.certs = append(k.certs, cert{"signingcert", "factory media signing", "signingkey", c})
-	k.paths = append(k.paths, path{"signingpath", "factory media signing", []string{"signingcert"}})
-	k.signing = "signingpath"
+	k.paths = append(k.paths, path{factorySigning, "factory media signing", []string{"signingcert"}})
+	k.signing = factorySigning
 	return nil
 }
 
@@ -146,9 +150,6 @@ func (d *Device) sign(stream int) {
 	d.mu.Lock()
 	t, on := d.stages[stream], d.media.encoders[stream].signed
 	id := d.keys.signing
-	if id == "" {
-		id = "signingpath"
-	}
 	chain := d.keys.chain(id)
 	var certs []*x509.Certificate
 	if p := d.keys.path(id); p != nil {
@@ -171,12 +172,15 @@ func (d *Device) sign(stream int) {
 // signed, and then perhaps tampered with.
 type stage struct {
 	clock func() time.Time
+	count bool
 
 	mu      sync.Mutex // guards what follows
 	signing *signedvideo.Signing
 	signer  *signedvideo.Signer
 	codec   media.Codec
 	failed  error
+
+	number uint64 // of the next picture
 
 	attack  Attack
 	others  *signedvideo.Signing
@@ -220,6 +224,10 @@ func (t *stage) run(u footage.Unit, codec media.Codec) []footage.Unit {
 	defer t.mu.Unlock()
 	if codec != t.codec {
 		t.codec, t.signer, t.foreign, t.group, t.whole = codec, nil, nil, nil, false
+	}
+	if t.count {
+		u.Data = counted(u.Data, codec, t.number, u.Wall)
+		t.number++
 	}
 	if t.signing != nil && (t.signer != nil || u.Key) {
 		var err error
@@ -282,6 +290,21 @@ func (t *stage) replay(u footage.Unit) footage.Unit {
 	t.shown = (t.shown + 1) % len(t.group)
 	u.Data, u.Key = old.Data, old.Key
 	return u
+}
+
+// counted hides a picture's number before its first slice.
+func counted(data []byte, codec media.Codec, number uint64, at time.Time) []byte {
+	out := make([]byte, 0, len(data)+64)
+	done := false
+	for n := range nal.All(data) {
+		if vcl := codec == media.H265 && h265.TypeOf(n).VCL() || codec == media.H264 && h264.TypeOf(n).VCL(); vcl && !done {
+			c := lab.CounterNAL(codec)
+			lab.PutCounter(c, lab.FindCounter(c), number, at.UnixNano())
+			out, done = nal.Append(out, c), true
+		}
+		out = nal.Append(out, n)
+	}
+	return out
 }
 
 func isSEI(n []byte, codec media.Codec) bool {

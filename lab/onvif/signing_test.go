@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bartizan-vms/bartizan/lab"
 	"github.com/bartizan-vms/bartizan/wire/media"
 	"github.com/bartizan-vms/bartizan/wire/signedvideo"
 )
@@ -49,7 +50,8 @@ func signedOn(c *client, on bool, group int) {
 }
 
 func TestTheCameraSignsAndEachAttackIsSeen(t *testing.T) {
-	d := liveDevice(t, Config{PTZ: true})
+	t.Parallel() // it waits more than it works
+	d := liveDevice(t, Config{PTZ: true, Count: true})
 	c := newClient(t, d)
 	if r, _ := judge(t, d, 10); r.Verdict != signedvideo.NotSigned {
 		t.Errorf("before it was switched on: %v", r.Verdict)
@@ -59,6 +61,7 @@ func TestTheCameraSignsAndEachAttackIsSeen(t *testing.T) {
 		t.Errorf("the configuration says Signed=%q", got)
 	}
 	var good string
+	var count uint64
 	for _, tt := range []struct {
 		how  Attack
 		want signedvideo.Verdict
@@ -77,7 +80,14 @@ func TestTheCameraSignsAndEachAttackIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.feeds[0].Key()
-		r, _ := judge(t, d, 60)
+		r, units := judge(t, d, 36)
+		for i, u := range units {
+			if n, sent, ok := lab.ReadCounter(u); !ok != (tt.how == Stripped || tt.how == Resigned) || ok && (sent == 0 || i > 0 && tt.how == NoAttack && n != count+1) {
+				t.Fatalf("%q: picture %d counts %d after %d, %v", tt.how, i, n, count, ok)
+			} else {
+				count = n
+			}
+		}
 		if r.Verdict != tt.want || r.Certificate != nil && r.Provenance.Overall() != tt.prov {
 			t.Errorf("%q: %v, provenance %v, %+v", tt.how, r.Verdict, r.Provenance, r.Counts)
 		}
@@ -102,6 +112,7 @@ func TestTheCameraSignsAndEachAttackIsSeen(t *testing.T) {
 
 // TestASignedStreamStillDecodes compares what ffmpeg shows with the panorama.
 func TestASignedStreamStillDecodes(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	need(t, "ffmpeg")
 	d := liveDevice(t, Config{PTZ: true})
 	c := newClient(t, d)

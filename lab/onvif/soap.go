@@ -74,6 +74,9 @@ func (d *Device) operations() map[string]operation {
 			continue
 		}
 		for name, op := range ops {
+			if d.maker.openServices && (name == "GetServices" || name == "GetCapabilities") {
+				op.class = open
+			}
 			m[spaces[prefix]+" "+name] = op
 		}
 	}

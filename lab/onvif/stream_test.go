@@ -53,6 +53,7 @@ func probe(t testing.TB, uri, transport string) map[string]probed {
 }
 
 func TestForeignReaderSeesWhatTheConfigurationSays(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	need(t, "ffprobe")
 	d := liveDevice(t, Config{})
 	c := newClient(t, d)
@@ -130,6 +131,7 @@ func unlike(img *image.YCbCr, v panorama.View) (n int) {
 // TestThePictureTurnsAsCommanded decodes what the camera sends before and
 // after each command, and compares it pixel by pixel with the place looked at.
 func TestThePictureTurnsAsCommanded(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	need(t, "ffmpeg")
 	d := liveDevice(t, Config{PTZ: true})
 	c := newClient(t, d)

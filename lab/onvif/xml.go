@@ -284,6 +284,9 @@ func (st style) document(root *el) []byte {
 	for p := range used {
 		if !st.defaults || slices.Contains(fixed, p) {
 			decl = append(decl, ` xmlns:`+st.of(p)+`="`+spaces[p]+`"`)
+			if slices.Contains(fixed, p) && st.of(p) != p {
+				decl = append(decl, ` xmlns:`+p+`="`+spaces[p]+`"`)
+			}
 		}
 	}
 	slices.Sort(decl)

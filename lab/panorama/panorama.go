@@ -75,25 +75,32 @@ func turn(d float64) float64 {
 
 // Render draws the view as it is `at` so long after the beginning.
 func (p *Picture) Render(v View, at time.Duration) {
-	zoom := max(v.Zoom, 1)
-	step := Field / zoom / float64(p.Width) // degrees a pixel
-	wp, wt, ww, wh := Walker(at)
+	p.Place(v)
+	p.Walk(v, at)
+}
+
+// step is how many degrees a pixel is.
+func (p *Picture) step(v View) float64 { return Field / max(v.Zoom, 1) / float64(p.Width) }
+
+func (p *Picture) angle(v View, x int) float64 {
+	return turn(v.Pan + (float64(x)-float64(p.Width)/2)*p.step(v))
+}
+
+func (p *Picture) tilt(v View, y int) float64 {
+	return v.Tilt - (float64(y)-float64(p.Height)/2)*p.step(v)
+}
+
+// Place draws what stands still.
+func (p *Picture) Place(v View) {
 	columns := make([]column, p.Width)
 	for x := range columns {
-		a := turn(v.Pan + (float64(x)-float64(p.Width)/2)*step)
-		columns[x] = columnAt(a)
-		columns[x].walker = math.Abs(turn(a-wp)) <= ww/2
+		columns[x] = columnAt(p.angle(v, x))
 	}
 	for y := range p.Height {
-		tilt := v.Tilt - (float64(y)-float64(p.Height)/2)*step
-		walks := math.Abs(tilt-wt) <= wh/2
+		tilt := p.tilt(v, y)
 		row := p.Y[y*p.Width : (y+1)*p.Width]
 		for x := range row {
-			c := &columns[x]
-			l, u, w := c.colour(tilt)
-			if walks && c.walker {
-				l, u, w = 90, 100, 212
-			}
+			l, u, w := columns[x].colour(tilt)
 			row[x] = l
 			if x&1 == 0 && y&1 == 0 {
 				i := y/2*(p.Width/2) + x/2
@@ -101,6 +108,33 @@ func (p *Picture) Render(v View, at time.Duration) {
 			}
 		}
 	}
+}
+
+// Walk draws the walker over it.
+func (p *Picture) Walk(v View, at time.Duration) {
+	pan, tilt, w, h := Walker(at)
+	for x := range p.Width {
+		if math.Abs(turn(p.angle(v, x)-pan)) > w/2 {
+			continue
+		}
+		for y := range p.Height {
+			if math.Abs(p.tilt(v, y)-tilt) > h/2 {
+				continue
+			}
+			p.Y[y*p.Width+x] = 90
+			if x&1 == 0 && y&1 == 0 {
+				i := y/2*(p.Width/2) + x/2
+				p.U[i], p.V[i] = 100, 212
+			}
+		}
+	}
+}
+
+// Copy makes p a copy of q, a picture of the same size.
+func (p *Picture) Copy(q *Picture) {
+	copy(p.Y, q.Y)
+	copy(p.U, q.U)
+	copy(p.V, q.V)
 }
 
 // column is what stands in one direction.
@@ -111,7 +145,6 @@ type column struct {
 	lattice bool    // where windows are
 	mark    bool    // every ten degrees a post
 	north   bool
-	walker  bool
 	angle   float64
 }
 

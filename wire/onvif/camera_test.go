@@ -48,15 +48,29 @@ type camera struct {
 	nonce     string
 	answer    func(op string, r *http.Request, body string) (status int, answer string) // before the files; "" passes on
 
-	mu     sync.Mutex // guards the rest
+	mu     sync.Mutex // guards the rest, and clock
 	asked  []string   // operations answered
 	bodies []string
 	refuse int // requests refused for who asks
 	seen   map[string]bool
+	secret string // its password
+}
+
+func (c *camera) setPassword(s string) {
+	c.mu.Lock()
+	c.secret = s
+	c.mu.Unlock()
+}
+
+// state gives what a test may change meanwhile.
+func (c *camera) state() (clock time.Duration, secret, nonce string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clock, c.secret, c.nonce
 }
 
 func newCamera(t *testing.T, maker string) *camera {
-	c := &camera{t: t, maker: maker, open: []string{"GetSystemDateAndTime", "GetServices", "GetCapabilities"}, mediaType: "application/soap+xml; charset=utf-8", nonce: rand.Text(), seen: map[string]bool{}}
+	c := &camera{t: t, maker: maker, open: []string{"GetSystemDateAndTime", "GetServices", "GetCapabilities"}, mediaType: "application/soap+xml; charset=utf-8", nonce: rand.Text(), seen: map[string]bool{}, secret: testPassword}
 	c.Server = httptest.NewServer(c)
 	t.Cleanup(c.Close)
 	return c
@@ -104,8 +118,9 @@ func (c *camera) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if m := operation.FindStringSubmatch(body); m != nil {
 		op = m[1]
 	}
+	clock, _, nonce := c.state()
 	w.Header().Set("Content-Type", c.mediaType)
-	w.Header().Set("Date", time.Now().Add(c.clock).UTC().Format(http.TimeFormat))
+	w.Header().Set("Date", time.Now().Add(clock).UTC().Format(http.TimeFormat))
 	anybody := false
 	for _, o := range c.open {
 		anybody = anybody || o == op
@@ -113,7 +128,7 @@ func (c *camera) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !anybody {
 		if c.digest != "" && !c.digestOK(r) {
 			c.count()
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Digest realm="cam", qop="auth", algorithm=%s, nonce="%s"`, c.digest, c.nonce))
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Digest realm="cam", qop="auth", algorithm=%s, nonce="%s"`, c.digest, nonce))
 			w.WriteHeader(401)
 			return
 		}
@@ -167,7 +182,8 @@ func (c *camera) refused() int {
 
 // fill puts the camera's address and time into a document.
 func (c *camera) fill(s string) string {
-	now := time.Now().Add(c.clock).UTC()
+	clock, _, _ := c.state()
+	now := time.Now().Add(clock).UTC()
 	return strings.NewReplacer("{{host}}", strings.TrimPrefix(c.URL, "http://"), "{{now}}", now.Format(time.RFC3339),
 		"{{end}}", now.Add(time.Minute).Format(time.RFC3339),
 		"{{year}}", fmt.Sprint(now.Year()), "{{month}}", fmt.Sprint(int(now.Month())), "{{day}}", fmt.Sprint(now.Day()),
@@ -211,12 +227,13 @@ func (c *camera) digestOK(r *http.Request) bool {
 		return hex.EncodeToString(k.Sum(nil))
 	}
 	nonce, nc := param(a, "nonce"), param(a, "nc")
+	_, secret, current := c.state()
 	c.mu.Lock()
 	again := c.seen[nonce+nc]
 	c.seen[nonce+nc] = true
 	c.mu.Unlock()
-	want := h(h(testUser+":cam:"+testPassword) + ":" + nonce + ":" + nc + ":" + param(a, "cnonce") + ":auth:" + h(r.Method+":"+r.URL.RequestURI()))
-	return nonce == c.nonce && !again && param(a, "uri") == r.URL.RequestURI() && param(a, "response") == want
+	want := h(h(testUser+":cam:"+secret) + ":" + nonce + ":" + nc + ":" + param(a, "cnonce") + ":auth:" + h(r.Method+":"+r.URL.RequestURI()))
+	return nonce == current && !again && param(a, "uri") == r.URL.RequestURI() && param(a, "response") == want
 }
 
 // tokenOK checks a UsernameToken against the camera's clock.
@@ -228,7 +245,8 @@ func (c *camera) tokenOK(body string) bool {
 		}
 		return m[1]
 	}
-	if strings.Contains(body, testPassword) {
+	clock, secret, _ := c.state()
+	if strings.Contains(body, secret) {
 		c.t.Error("the password came in clear")
 	}
 	nonce, err := base64.StdEncoding.DecodeString(get("Nonce"))
@@ -236,14 +254,14 @@ func (c *camera) tokenOK(body string) bool {
 		return false
 	}
 	created, err := time.Parse(time.RFC3339Nano, get("Created"))
-	if err != nil || time.Since(created.Add(-c.clock)).Abs() > 5*time.Second {
+	if err != nil || time.Since(created.Add(-clock)).Abs() > 5*time.Second {
 		return false
 	}
 	c.mu.Lock()
 	again := c.seen[string(nonce)]
 	c.seen[string(nonce)] = true
 	c.mu.Unlock()
-	sum := sha1.Sum(append(append(bytes.Clone(nonce), get("Created")...), testPassword...))
+	sum := sha1.Sum(append(append(bytes.Clone(nonce), get("Created")...), secret...))
 	return !again && get("Username") == testUser && get("Password") == base64.StdEncoding.EncodeToString(sum[:])
 }
 

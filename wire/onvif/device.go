@@ -183,7 +183,8 @@ func (d Device) GetUsers(ctx context.Context) ([]User, error) {
 	return out, err
 }
 
-// CreateUsers makes accounts.
+// CreateUsers makes accounts. Over http their passwords can be read on the wire:
+// set up TLS first where the device has it.
 func (d Device) CreateUsers(ctx context.Context, users ...User) error {
 	body := el("tds:CreateUsers")
 	for _, u := range users {
@@ -193,7 +194,8 @@ func (d Device) CreateUsers(ctx context.Context, users ...User) error {
 }
 
 // SetUser changes accounts' levels and, where one is given, passwords. When the
-// client's own password changes, the client goes on with the new one.
+// client's own password changes, the client goes on with the new one. Over http
+// passwords can be read on the wire.
 func (d Device) SetUser(ctx context.Context, users ...User) error {
 	body := el("tds:SetUser")
 	for _, u := range users {
@@ -202,8 +204,9 @@ func (d Device) SetUser(ctx context.Context, users ...User) error {
 	if err := d.set(ctx, body); err != nil {
 		return err
 	}
+	own, _ := d.c.credentials()
 	for _, u := range users {
-		if u.Username == d.c.cfg.Username && u.Password != "" {
+		if u.Username == own && u.Password != "" {
 			d.c.SetCredentials(u.Username, u.Password)
 		}
 	}

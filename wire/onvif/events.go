@@ -158,7 +158,8 @@ func (s *Subscription) Seek(ctx context.Context, to time.Time, reverse bool) err
 	return err
 }
 
-// GetEventProperties lists the topics a device can send, "tns1:A/B/C".
+// GetEventProperties lists the topics a device can send, "tns1:A/B/maker:C" with
+// the device's own prefixes for its own topics.
 func (v Events) GetEventProperties(ctx context.Context) (topics []string, err error) {
 	r, err := v.call(ctx, el("tev:GetEventProperties"))
 	if err != nil {
@@ -171,10 +172,14 @@ func (v Events) GetEventProperties(ctx context.Context) (topics []string, err er
 				continue
 			}
 			at := k.Name
+			switch {
+			case k.Space == namespaces["tns1"]:
+				at = "tns1:" + at
+			case k.Space != "":
+				at = k.scope.prefixOf(k.Space) + at
+			}
 			if path != "" {
-				at = path + "/" + k.Name
-			} else if k.Space == namespaces["tns1"] {
-				at = "tns1:" + k.Name
+				at = path + "/" + at
 			}
 			if toBool(k.Attr("topic")) {
 				topics = append(topics, at)

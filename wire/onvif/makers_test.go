@@ -26,6 +26,9 @@ func TestAxis(t *testing.T) {
 	if !k.HTTPFirmware || k.MaxUsers != 20 || !slices.Equal(k.TLS, []string{"1.2"}) || !slices.Equal(k.HashingAlgorithms, []string{"MD5", "SHA-256"}) {
 		t.Fatalf("capabilities %+v", k)
 	}
+	if m, err := c.Media.Capabilities(ctx); err != nil || m != (MediaCapabilities{MaxProfiles: 10, Snapshot: true, Rotation: true, Multicast: true, RTPOverRTSP: true, SecureRTSP: true, Mask: true, OSD: true}) {
+		t.Fatalf("%+v, %v", m, err)
+	}
 	profiles, err := c.Media.GetProfiles(ctx)
 	if err != nil || len(profiles) != 2 {
 		t.Fatalf("%+v, %v", profiles, err)
@@ -126,6 +129,19 @@ func TestHikvision(t *testing.T) {
 	info, err := c.Device.GetDeviceInformation(ctx)
 	if err != nil || info.Model != "DS-2CD2143G2-I" {
 		t.Fatalf("%+v, %v", info, err)
+	}
+	nets, err := c.Device.GetNetworkInterfaces(ctx)
+	if err != nil || len(nets) != 1 || !nets[0].DHCP || nets[0].MTU != 1500 || !slices.Equal(nets[0].Addresses, []string{"192.168.1.64/24", "fe80::4619:b6ff:fe00:1/64"}) {
+		t.Fatalf("%+v, %v", nets, err)
+	}
+	if protocols, err := c.Device.GetNetworkProtocols(ctx); err != nil || len(protocols) != 3 || protocols[2].Enabled || protocols[1].Ports[0] != 554 {
+		t.Fatalf("%+v, %v", protocols, err)
+	}
+	if ntp, err := c.Device.GetNTP(ctx); err != nil || !slices.Equal(ntp.Servers, []string{"time.windows.com", "192.0.2.1"}) {
+		t.Fatalf("%+v, %v", ntp, err)
+	}
+	if topics, err := c.Events.GetEventProperties(ctx); err != nil || !slices.Equal(topics, []string{"tns1:RuleEngine", "tns1:RuleEngine/CellMotionDetector", "tns1:RuleEngine/CellMotionDetector/Motion", "tnshik:Alarm/Tamper"}) {
+		t.Fatalf("%q, %v", topics, err)
 	}
 	profiles, err := c.Media.GetProfiles(ctx)
 	if err != nil || len(profiles) != 2 || c.Media.Second() {
@@ -269,7 +285,7 @@ func TestBosch(t *testing.T) {
 	c := cam.dial(t)
 	ctx := t.Context()
 	k, err := c.Security.Capabilities(ctx)
-	if err != nil || !k.ECC || !k.PKCS10 || !slices.Equal(k.Curves, []string{"NIST P-256", "NIST P-384"}) || !k.MediaSigning || k.OwnKeys || !slices.Equal(k.RSALengths, []int{2048, 3072}) || k.Dot1XMethods[0] != "EAP-TLS" || !k.TLSVersionsSettable {
+	if err != nil || !k.ECC || !k.PKCS10 || !slices.Equal(k.Curves, []string{"secp256r1", "secp384r1"}) || !k.MediaSigning || k.OwnKeys || !slices.Equal(k.RSALengths, []int{2048, 3072}) || k.Dot1XMethods[0] != "EAP-TLS" || !k.TLSVersionsSettable {
 		t.Fatalf("%+v, %v", k, err)
 	}
 	key, takes, err := c.Security.CreateRSAKeyPair(ctx, 2048, "bartizan")

@@ -45,6 +45,27 @@ func (m Media) set(ctx context.Context, name string, content ...any) error {
 	return err
 }
 
+// MediaCapabilities say what of the service is there.
+type MediaCapabilities struct {
+	MaxProfiles            int // 0: not told
+	Snapshot, Rotation     bool
+	Multicast, RTPOverRTSP bool
+	SecureRTSP             bool   // Media2: RtspsUnicast
+	Mask, OSD              bool   // Mask: Media2
+	WebSocket              string // Media2: where RTSP is spoken over WebSocket; "" nowhere
+}
+
+// Capabilities asks what of the service is there.
+func (m Media) Capabilities(ctx context.Context) (MediaCapabilities, error) {
+	r, err := m.call(ctx, "GetServiceCapabilities")
+	e := r.Child("Capabilities")
+	p, s := e.Child("ProfileCapabilities"), e.Child("StreamingCapabilities")
+	return MediaCapabilities{
+		toInt(p.Attr("MaximumNumberOfProfiles")), toBool(e.Attr("SnapshotUri")), toBool(e.Attr("Rotation")), toBool(s.Attr("RTPMulticast")), toBool(s.Attr("RTP_RTSP_TCP")),
+		toBool(s.Attr("SecureRTSPStreaming")), toBool(e.Attr("Mask")), toBool(e.Attr("OSD")), s.Attr("RTSPWebSocketUri"),
+	}, err
+}
+
 // Profile is a set of configurations with a stream of its own. A nil
 // configuration is not in the profile.
 type Profile struct {

@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/wire/digest"
 )
 
@@ -130,6 +131,15 @@ func New(cfg Config) (*Client, error) {
 		secure = cfg.TLS.Clone()
 	}
 	secure.MinVersion = max(secure.MinVersion, tls.VersionTLS12)
+	if verify := secure.VerifyConnection; verify != nil {
+		secure.VerifyConnection = func(cs tls.ConnectionState) error {
+			err := verify(cs)
+			if err != nil && fault.KindOf(err) == fault.Internal { // one without words
+				err = failure(Untrusted, err)
+			}
+			return err
+		}
+	}
 	c := &Client{
 		cfg: cfg, home: home, timeout: cfg.Timeout,
 		basicOK:  home.Scheme == "https" && (!secure.InsecureSkipVerify || secure.VerifyConnection != nil || secure.VerifyPeerCertificate != nil),

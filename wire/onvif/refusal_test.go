@@ -284,6 +284,37 @@ func TestUserLevel(t *testing.T) {
 	}
 }
 
+// A password changed behind our back is no matter of the user's level; one that
+// we change is gone on with.
+func TestPasswordChanges(t *testing.T) {
+	for _, digest := range []string{"", "MD5"} {
+		cam := newCamera(t, "dahua")
+		cam.token, cam.digest, cam.denied = digest == "", digest, 401
+		cam.answer = func(op string, _ *http.Request, _ string) (int, string) {
+			if op == "SetUser" {
+				cam.setPassword("new & better")
+				return 200, "<Envelope><Body><SetUserResponse/></Body></Envelope>"
+			}
+			return 0, ""
+		}
+		c := cam.dial(t)
+		if err := c.Device.SetUser(t.Context(), User{testUser, "new & better", "Administrator"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Device.GetDeviceInformation(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		cam.setPassword("somebody else's")
+		before := cam.refused()
+		if _, err := c.Device.GetDeviceInformation(t.Context()); ReasonOf(err) != NotAuthorized {
+			t.Errorf("%q: %v", digest, err)
+		}
+		if n := cam.refused() - before; n != 2 {
+			t.Errorf("%q: tried %d times", digest, n)
+		}
+	}
+}
+
 // A clock that is set while we talk makes one request be asked again.
 func TestClockIsMeasuredAgain(t *testing.T) {
 	cam := newCamera(t, "dahua")
@@ -292,7 +323,9 @@ func TestClockIsMeasuredAgain(t *testing.T) {
 	if _, err := c.Device.GetDeviceInformation(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	cam.mu.Lock()
 	cam.clock = 0 // NTP came
+	cam.mu.Unlock()
 	if _, err := c.Device.GetDeviceInformation(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -352,6 +385,12 @@ func TestTLSIsTheCallersToDecide(t *testing.T) {
 	}
 	if err := dialling(t, s.URL, pinned([32]byte{})); err == nil || fault.Message(err) != "another camera stands at this address" {
 		t.Errorf("the caller's own words are lost: %v", err)
+	}
+	other := errors.New("another certificate")
+	if err := dialling(t, s.URL, func(c *Config) {
+		c.TLS = &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return other }}
+	}); ReasonOf(err) != Untrusted || !errors.Is(err, other) {
+		t.Errorf("the caller's refusal: %v", err)
 	}
 	c := cam.dial(t, func(c *Config) { c.URL = s.URL }, pinned(pin))
 	if v := c.Services()[nsMedia2]; !strings.HasPrefix(v.XAddr, "https://") {

@@ -41,6 +41,7 @@ func everything(ctx context.Context, c *Client) {
 	encoder := VideoEncoderConfiguration{Configuration: Configuration{"e", "enc", 1}, Encoding: "H264", Size: Size{1280, 720}, FrameRate: 12.5, Bitrate: 2000, ConstantBitrate: &yes, Quality: 5, GovLength: 25, Profile: "Main", AnchorDistance: 1, Guaranteed: true, Signed: &yes, Multicast: &Multicast{"239.0.0.1", 5000, 5, false}}
 	source := VideoSourceConfiguration{Configuration: Configuration{"s", "src", 2}, SourceToken: "0", Width: 1920, Height: 1080, ViewMode: "tt:Original", Rotate: "ON", RotateDegree: 180}
 	for _, m := range []Media{c.Media1(), c.Media2()} {
+		m.Capabilities(ctx)
 		m.GetProfiles(ctx)
 		m.GetStreamURI(ctx, "p", RTSP)
 		m.GetStreamURI(ctx, "p", RTSPMulticast)
@@ -151,7 +152,7 @@ func everything(ctx context.Context, c *Client) {
 	k := c.Security
 	k.Capabilities(ctx)
 	k.CreateRSAKeyPair(ctx, 2048, "bartizan")
-	k.CreateECCKeyPair(ctx, "NIST P-256", "")
+	k.CreateECCKeyPair(ctx, "secp256r1", "")
 	k.GetKeyStatus(ctx, "k")
 	k.GetAllKeys(ctx)
 	k.DeleteKey(ctx, "k")

@@ -24,7 +24,7 @@ func (s Security) set(ctx context.Context, name string, content ...any) error {
 type SecurityCapabilities struct {
 	RSA, ECC                bool // key pairs can be made
 	RSALengths              []int
-	Curves                  []string // "NIST P-256" ...; 22.06 and later
+	Curves                  []string // "secp256r1" ...; 22.06 and later
 	PKCS10, PKCS8, PKCS12   bool
 	SignatureAlgorithms     []string // OIDs
 	TLSVersions             []string // "1.2", "1.3"
@@ -42,6 +42,9 @@ func (s Security) Capabilities(ctx context.Context) (SecurityCapabilities, error
 	r, err := s.call(ctx, "GetServiceCapabilities")
 	e := r.Child("Capabilities")
 	k, t, x, m := e.Child("KeystoreCapabilities"), e.Child("TLSServerCapabilities"), e.Child("Dot1XCapabilities"), e.Child("MediaSigning")
+	if m == nil {
+		m = e.Child("MediaSigningCapabilities") // the name of its type
+	}
 	either := func(names ...string) bool {
 		for _, n := range names {
 			if toBool(k.Attr(n)) {
@@ -52,7 +55,7 @@ func (s Security) Capabilities(ctx context.Context) (SecurityCapabilities, error
 	}
 	kinds := k.words("KeyPairGeneration")
 	c := SecurityCapabilities{
-		RSA: either("RSAKeyPairGeneration"), ECC: either("ECCKeyPairGeneration"), Curves: curves(k.Attr("EllipticCurves")),
+		RSA: either("RSAKeyPairGeneration"), ECC: either("ECCKeyPairGeneration"), Curves: k.words("EllipticCurves"),
 		PKCS10: either("PKCS10", "PKCS10ExternalCertificationWithRSA"), PKCS8: either("PKCS8", "PKCS8RSAKeyPairUpload"), PKCS12: either("PKCS12", "PKCS12CertificateWithRSAPrivateKeyUpload"),
 		TLSVersions: t.words("TLSServerSupported"), TLSVersionsSettable: toBool(t.Attr("EnabledVersionsSupported")), TLSPaths: toInt(t.Attr("MaximumNumberOfTLSCertificationPaths")),
 		ClientAuthentication: toBool(t.Attr("TLSClientAuthSupported")), Dot1XMethods: x.words("Dot1XMethods"), Dot1XConfigurations: toInt(x.Attr("MaximumNumberOfDot1XConfigurations")),
@@ -71,21 +74,6 @@ func (s Security) Capabilities(ctx context.Context) (SecurityCapabilities, error
 	return c, err
 }
 
-// curves reads a list whose words may hold a space: "NIST P-256 NIST P-384".
-func curves(s string) []string {
-	var out []string
-	words := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' })
-	for i := 0; i < len(words); i++ {
-		if words[i] == "NIST" && i+1 < len(words) {
-			out = append(out, "NIST "+words[i+1])
-			i++
-			continue
-		}
-		out = append(out, words[i])
-	}
-	return out
-}
-
 // CreateRSAKeyPair begins to make a key in the device. Ask GetKeyStatus after
 // about the time estimated.
 func (s Security) CreateRSAKeyPair(ctx context.Context, bits int, alias string) (key string, estimated time.Duration, err error) {
@@ -93,7 +81,8 @@ func (s Security) CreateRSAKeyPair(ctx context.Context, bits int, alias string) 
 	return r.str("KeyID"), time.Duration(r.span("EstimatedCreationTime")), err
 }
 
-// CreateECCKeyPair begins to make a key on a curve: "NIST P-256".
+// CreateECCKeyPair begins to make a key on a curve, by its name in IANA's list
+// of TLS supported groups: "secp256r1".
 func (s Security) CreateECCKeyPair(ctx context.Context, curve, alias string) (key string, estimated time.Duration, err error) {
 	r, err := s.call(ctx, "CreateECCKeyPair", el("tas:EllipticCurve", curve), opt("tas:Alias", alias))
 	return r.str("KeyID"), time.Duration(r.span("EstimatedCreationTime")), err

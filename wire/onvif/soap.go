@@ -94,21 +94,34 @@ func (c *Client) do(ctx context.Context, x exchange) (*Element, error) {
 		if next == 0 && proven == how && how&byToken != 0 && !retimed {
 			// A clock that was set meanwhile makes old tokens of new ones.
 			retimed = true
+			before, _ := c.ClockOffset()
 			if _, e := c.Device.GetSystemDateAndTime(ctx); e == nil {
-				next = how
+				if now, _ := c.ClockOffset(); (now - before).Abs() > 2*time.Second {
+					next = how
+				}
 			}
 		}
 		if next == 0 {
-			if proven == how && how != 0 { // it believed us before, and for this it does not
-				if f := FaultOf(err); f != nil {
-					return nil, failure(Forbidden, f)
-				}
+			if f := FaultOf(err); f != nil && proven == how && how != 0 && c.believed(ctx, f, how) {
+				return nil, failure(Forbidden, f)
 			}
 			return nil, err
 		}
 		how = next
 	}
 	return nil, failure(NotAuthorized, nil)
+}
+
+// believed tells whether a device that refuses f's request still knows us, so
+// that it is the user's level that is too low. Digest is checked before SOAP is
+// read; for tokens devices have one fault for both, so something any user may
+// ask decides.
+func (c *Client) believed(ctx context.Context, f *Fault, how mode) bool {
+	if how&byDigest != 0 {
+		return f.Status != http.StatusUnauthorized
+	}
+	_, _, err := c.post(ctx, exchange{url: c.cfg.URL, action: nsDevice + "/GetDeviceInformation", body: el("tds:GetDeviceInformation"), timeout: c.timeout}, how)
+	return err == nil
 }
 
 // envelope builds the request.

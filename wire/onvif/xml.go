@@ -73,6 +73,16 @@ func (s *scope) find(prefix string) string {
 	return ""
 }
 
+// prefixOf is the prefix declared for a namespace, with its colon; "" for none.
+func (s *scope) prefixOf(uri string) string {
+	for ; s != nil; s = s.up {
+		if s.uri == uri && s.prefix != "" {
+			return s.prefix + ":"
+		}
+	}
+	return ""
+}
+
 // namespaces are the prefixes used in what we write, as the field writes them.
 var namespaces = map[string]string{
 	"s":    "http://www.w3.org/2003/05/soap-envelope",

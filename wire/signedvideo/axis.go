@@ -105,7 +105,7 @@ func (d *document) axis(f *frame) error {
 			}
 			a := 2 + int(value[1])
 			d.attestation = value[2:a]
-			d.factory, err = chainOf(value[a:])
+			d.factory, _ = chainOf(value[a:]) // the key does not come from it where there is an attestation; without it nobody answers for the key
 		default:
 			return malformed("it has a field nobody knows")
 		}

@@ -118,7 +118,7 @@ var startCode = []byte{0, 0, 1}
 
 // split calls f with each NAL unit of a raw stream until f returns false.
 func split(r io.Reader, f func(nalu []byte) bool) error {
-	buf := make([]byte, 0, 1<<20)
+	buf := make([]byte, 0, 1<<17)
 	begun, from := false, 0 // from: where to look on
 	for ended := false; ; {
 		i := bytes.Index(buf[from:], startCode)
@@ -146,7 +146,7 @@ func split(r io.Reader, f func(nalu []byte) bool) error {
 			return fault.New(fault.Exhausted, "a NAL unit in the file is larger than any camera makes", "")
 		}
 		if cap(buf)-len(buf) < 1<<16 {
-			buf = append(make([]byte, 0, max(2*len(buf), 1<<20)), buf...)
+			buf = append(make([]byte, 0, max(2*len(buf), 1<<17)), buf...)
 		}
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]

@@ -10,7 +10,7 @@ import "bytes"
 // which may lie behind the document's SEI (extra is 1 then).
 func (v *Verifier) legacy(b *book, n, extra int) {
 	d := b.d
-	if d.hashes() == 1 && d.count == 1 {
+	if d.count == 1 && (d.hashes() == 1 || d.overGOP) {
 		return
 	}
 	end := v.extent(d, n-extra, v.index(d))

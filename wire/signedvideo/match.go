@@ -32,10 +32,13 @@ func (b *book) item(it *item, r Result) {
 	}
 	for _, e := range told {
 		b.v.unconfirmed--
-		if e.Result == Authentic && r != Authentic || r == Pending || r == Leading {
+		switch {
+		case r == Authentic:
+			b.emit(e)
+		case e.Result != Missing: // nobody vouches for what was missing
 			e.Result = r
+			b.emit(e)
 		}
-		b.emit(e)
 	}
 }
 
@@ -82,6 +85,14 @@ func (v *Verifier) match(w waiting) {
 	d := w.document
 	legacy := d.scheme == AxisLegacy
 	gap, had := 0, v.counted
+	b := book{v: v, d: d}
+	if !d.signed {
+		own := w.limit - v.gone
+		if own < 0 || own >= len(v.items) || v.items[own].told == nil {
+			return // it has left unvouched for
+		}
+		b.to = &v.items[own].told
+	}
 	if v.counted {
 		step := int32(d.counter - v.last)
 		if step <= 0 {
@@ -105,16 +116,11 @@ func (v *Verifier) match(w waiting) {
 		v.tell(Event{Result: LostSEI, Count: gap, From: w.at, To: w.at})
 	}
 	v.last, v.counted = d.counter, true
-	b := book{v: v, d: d}
-	if !d.signed {
-		if i := w.limit - v.gone; i >= 0 && i < len(v.items) && v.items[i].told != nil {
-			b.to = &v.items[i].told
-		}
-	}
 	if !v.synced {
 		o := v.locate(d, n, true)
-		if o < 0 { // it speaks of pictures before the first we have
-			v.prev, v.firstOK = d, false
+		if o < 0 { // it speaks of pictures before the first we have, or of none of these
+			v.prev, v.firstOK, v.heard = d, false, v.gone+len(v.items)
+			v.denied = v.denied || d.signed && v.speaks(d, n)
 			return
 		}
 		v.lead(o, d, before, had, gap)
@@ -141,6 +147,13 @@ func (v *Verifier) match(w waiting) {
 	d.signedPart, d.whole = nil, nil
 }
 
+// speaks reports whether a document that fits nothing should have spoken of
+// some of n items: of a whole group before its SEI, or of more than it counts.
+func (v *Verifier) speaks(d *document, n int) bool {
+	g := slices.IndexFunc(v.items[:n], func(it item) bool { return it.gop })
+	return g >= 0 && (n-g > d.count || slices.ContainsFunc(v.items[g+1:n], func(it item) bool { return it.gop }))
+}
+
 // lead resolves the o items before the first run. The link says whether there
 // was a group before it; if so, that group's document must have been there, as
 // the pictures right before the run are. If it was there and vouched for none of
@@ -155,7 +168,7 @@ func (v *Verifier) lead(o int, d, before *document, had bool, gap int) {
 		v.drop(g, Leading)
 		v.drop(o-g, Invalid)
 		return
-	case !had && slices.ContainsFunc(d.link, func(c byte) bool { return c != 0 }):
+	case !had && !v.forgot && slices.ContainsFunc(d.link, func(c byte) bool { return c != 0 }):
 		v.place(LostSEI, 1)
 	case g >= 0 && gap == 0:
 		v.r.Unsigned = true
@@ -177,7 +190,7 @@ func (v *Verifier) lead(o int, d, before *document, had bool, gap int) {
 	v.consume(o)
 }
 
-// groupHash is what a document's gopHash is of items.
+// fits reports whether a document's hash of the group is that of items.
 func (v *Verifier) fits(d *document, items []item) bool {
 	v.h.Reset()
 	for i := range items {
@@ -252,14 +265,18 @@ func (v *Verifier) index(d *document) listing {
 }
 
 // after is the first place of an item behind at, or else its last; -1 if it is
-// in no place.
+// in no place. at must not go back from call to call: places passed are forgotten,
+// so that a list of one hash repeated costs no more than another.
 func (l listing) after(at int, it *item) int {
 	p, ok := l.first[it.hash]
 	if !ok || it.blind {
 		return -1
 	}
-	for p <= at && l.next[p] >= 0 {
-		p = l.next[p]
+	if p <= at && l.next[p] >= 0 {
+		for p <= at && l.next[p] >= 0 {
+			p = l.next[p]
+		}
+		l.first[it.hash] = p
 	}
 	return p
 }
@@ -295,10 +312,8 @@ func (v *Verifier) run(b *book, n int, before *document) {
 	d := b.d
 	end := min(d.count, n)
 	whole := d.count > 0 && d.count <= n && v.fits(d, v.items[:end])
-	var in listing
 	if !whole {
-		in = v.index(d)
-		end = v.extent(d, n, in)
+		end = v.extent(d, n, v.index(d))
 	}
 	if whole && v.linked(d, before) {
 		for i := range end {
@@ -310,11 +325,8 @@ func (v *Verifier) run(b *book, n int, before *document) {
 		}
 		b.missing(d.count-end, v.placeOf(end))
 	} else {
-		if whole {
-			in = v.index(d)
-		}
 		found := false
-		lost := walk(v.items[:end], d.hashes(), in, func(i int, r Result) {
+		lost := walk(v.items[:end], d.hashes(), v.index(d), func(i int, r Result) {
 			found = found || r == Authentic && v.items[i].told == nil
 			b.item(&v.items[i], r)
 		})

@@ -1,12 +1,12 @@
 package signedvideo
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"strings"
 	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
@@ -55,7 +55,6 @@ var clockless = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // chainOf reads a chain of PEM certificates, DER, leaf first.
 func chainOf(b []byte) ([][]byte, error) {
 	var out [][]byte
-	b = bytes.TrimRight(b, "\x00")
 	for {
 		p, rest := pem.Decode(b)
 		if p == nil {
@@ -67,7 +66,7 @@ func chainOf(b []byte) ([][]byte, error) {
 		out = append(out, p.Bytes)
 		b = rest
 	}
-	if out == nil || len(bytes.TrimSpace(b)) > 0 {
+	if out == nil {
 		return nil, malformed("its certificates are unreadable")
 	}
 	return out, nil
@@ -113,15 +112,19 @@ func parseChain(der [][]byte) []*x509.Certificate {
 	return out
 }
 
-// judge answers the three questions. chain is leaf first; key is what signed,
-// by a certificate or by an attestation of the leaf's chip.
-func judge(chain, roots []*x509.Certificate, key crypto.PublicKey, attestation []byte, claimed, logged time.Time) (p Provenance) {
-	if len(roots) == 0 || len(chain) == 0 || key == nil { // a bare key leads nowhere
+// judge answers the three questions of a key: it is the leaf's, or one that the
+// leaf's chip attests (the chip's serial is then the camera's).
+func (k signerKey) judge(roots []*x509.Certificate, serial string, claimed, logged time.Time) (p Provenance) {
+	chain := k.chain
+	if len(roots) == 0 || len(chain) == 0 || k.key == nil { // a bare key leads nowhere
 		return p
 	}
 	p.Path = NotOK
-	if pub, ok := key.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(chain[0].PublicKey) && !attested(attestation, chain[0], key) {
-		return p
+	if !k.same(chain[0].PublicKey) {
+		of := chain[0].Subject.SerialNumber
+		if !attested(k.attestation, chain[0], k.key) || of != "" && !strings.EqualFold(of, serial) {
+			return p
+		}
 	}
 	o := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 	times := []time.Time{chain[0].NotBefore, chain[0].NotAfter}

@@ -44,6 +44,7 @@ func (c *Counts) of(r Result) *int64 {
 }
 
 // Event tells of a run of pictures with one result, as soon as it is known.
+// Uncovered slices are only counted.
 type Event struct {
 	Result   Result
 	Count    int

@@ -126,6 +126,9 @@ func (s stream) tamper(t testing.TB, how string) stream {
 		cut(0, vcl[n-1], func(_ int, u []byte) bool { return s.vcl(u) || s.sei(u) })
 	case "tail": // end before group n
 		out = out[:gopEnd(n-1)]
+	case "sps":
+		i := slices.IndexFunc(s.nalus, func(u []byte) bool { return h264.TypeOf(u) == h264.SPSType })
+		flip(i)
 	case "strip": // SEIs from n on
 		cut(seis[n-1], len(s.nalus), func(_ int, u []byte) bool { return s.sei(u) })
 	default:

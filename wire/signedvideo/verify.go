@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"hash"
+	"slices"
 	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
@@ -64,6 +65,8 @@ type Verifier struct {
 
 	synced      bool
 	counted     bool
+	denied      bool      // a document came that spoke of none of the pictures it should have
+	forgot      bool      // documents that no key came for
 	last        uint32    // counter
 	presumed    int       // SEIs already counted as lost
 	prev        *document // the document before, if it was in turn
@@ -223,7 +226,7 @@ func (v *Verifier) sei(at int64, nalu []byte) {
 	v.docs = append(v.docs, waiting{d, at, limit})
 	v.drain()
 	if len(v.docs) > maxWaiting { // no key will come for the oldest
-		v.docs = v.docs[1:]
+		v.docs, v.forgot = v.docs[1:], true
 	}
 }
 
@@ -247,8 +250,11 @@ func (v *Verifier) drain() {
 func (v *Verifier) establish() {
 	for i := 0; i < len(v.docs) && v.key.key == nil; i++ {
 		w := v.docs[i]
+		if !w.signed {
+			continue
+		}
 		keys := w.keys()
-		if !w.signed || len(keys) == 0 {
+		if len(keys) == 0 {
 			continue
 		}
 		for j, k := range keys {
@@ -285,32 +291,17 @@ func (v *Verifier) digestOf(d *document) []byte {
 
 // read judges a document by itself and then what it says of pictures.
 func (v *Verifier) read(w waiting) {
-	if w.vendor != (Vendor{}) && w.signed {
-		v.r.Vendor = w.vendor
-	}
 	if w.signed && !w.overGOP {
-		key := v.key.key
-		keys := w.keys()
-		if w.certificate {
-			key = keys[0].key
-			if !keys[len(keys)-1].same(v.key.key) {
-				v.changed(w.at)
-				return
-			}
-		}
-		if !w.verifies(key, v.digestOf(w.document)) {
-			for _, k := range keys {
-				if w.verifies(k.key, v.digestOf(w.document)) {
-					v.changed(w.at)
-					return
-				}
-			}
+		if by := v.signedByUs(w.document); by == another {
+			v.changed(w.at)
+			return
+		} else if by == nobody {
 			v.bad(w.at, "its signature does not verify")
 			return
 		}
-		if len(keys) > 0 && v.key.chain == nil && keys[0].same(v.key.key) {
-			v.key = keys[0]
-		}
+	}
+	if w.vendor != (Vendor{}) && w.signed {
+		v.r.Vendor = w.vendor
 	}
 	if !w.general {
 		return
@@ -320,6 +311,28 @@ func (v *Verifier) read(w waiting) {
 		return
 	}
 	v.match(w)
+}
+
+// Who signed a document.
+const (
+	us      = iota // the stream's key, or for certificates one that brings it
+	another        // a key that the document brings
+	nobody
+)
+
+func (v *Verifier) signedByUs(d *document) int {
+	sum := v.digestOf(d)
+	if !d.certificate && d.verifies(v.key.key, sum) {
+		return us
+	}
+	keys := d.keys()
+	switch {
+	case !slices.ContainsFunc(keys, func(k signerKey) bool { return d.verifies(k.key, sum) }):
+		return nobody
+	case d.certificate && slices.ContainsFunc(keys, func(k signerKey) bool { return k.same(v.key.key) }):
+		return us
+	}
+	return another
 }
 
 func (v *Verifier) changed(at int64) {
@@ -333,7 +346,7 @@ func (v *Verifier) bound() {
 	for {
 		switch {
 		case v.hash == 0 && (v.gops > maxGOPs || v.held > maxHeld), len(v.items) > maxItems:
-		case v.hash != 0 && v.synced && v.gops > maxGOPs && len(v.docs) == 0:
+		case v.hash != 0 && (v.synced || v.denied) && v.gops > maxGOPs && len(v.docs) == 0:
 		default:
 			return
 		}
@@ -347,6 +360,8 @@ func (v *Verifier) bound() {
 		if v.synced {
 			v.place(LostSEI, 1)
 			v.presumed++
+			v.drop(n, Invalid)
+		} else if v.denied && v.items[0].gop {
 			v.drop(n, Invalid)
 		} else {
 			v.drop(n, Leading)
@@ -408,6 +423,11 @@ func (v *Verifier) tail() {
 			v.drop(n, Invalid)
 		}
 	}
+	if !v.synced && v.denied {
+		g := slices.IndexFunc(v.items, func(it item) bool { return it.gop })
+		v.drop(max(g, 0), Leading)
+		v.drop(min(max(v.heard-v.gone, 0), len(v.items)), Invalid)
+	}
 	if v.short > 0 && len(v.items) <= v.short && v.gone+len(v.items) == v.heard {
 		v.drop(len(v.items), Invalid) // nothing came after: they are not the next group's, but this one's
 	}
@@ -423,7 +443,7 @@ func (v *Verifier) Report() Report {
 	if !v.seen { // nothing leads where nothing follows
 		r.Counts.Pending, r.Counts.Leading = r.Counts.Pending+r.Counts.Leading, 0
 	}
-	r.Provenance = judge(v.key.chain, v.o.Roots, v.key.key, v.key.attestation, r.Start, v.o.Logged)
+	r.Provenance = v.key.judge(v.o.Roots, r.Vendor.Serial, r.Start, v.o.Logged)
 	if len(v.key.chain) > 0 {
 		r.Certificate = v.key.chain[0]
 	}
