@@ -12,11 +12,18 @@
 //     lost for it.
 //   - Passwords are kept sealed and opened for each connection; no error, status
 //     or URL holds one. A secure camera's certificate is pinned on first use.
+//   - What answers a search is a hint: nothing is adopted, and a name or password
+//     goes only to a device a person chose, at the host they named.
+//   - A device that shows another certificate or serial number than its camera's
+//     is not connected to until somebody approves it (X.1453 §8.3-4).
+//   - A password we make is kept before the device is told of it.
+//   - A command that steers stands in the trail before it is sent.
 //
-// Goroutines: Manager.Run owns one that tells of changes and one a stream of
-// each enabled camera; it returns when all ended. Methods may be called at any
-// time; before Run nothing is connected. Locks are taken in the order life,
-// edit, mu.
+// Goroutines: Manager.Run owns one that tells of changes, one that checks
+// devices (a few at once), one a stream of each enabled camera, those of
+// enrolments, and one a movement that goes on; it returns when all ended.
+// Methods may be called at any time; before Run nothing is connected. Locks are
+// taken in the order device.work, life, edit, mu, device.mu.
 package camera
 
 import (
