@@ -45,6 +45,7 @@ type Camera struct {
 	Keep        Keep       `json:"keep"`
 	Created     *time.Time `json:"created,omitempty"`
 	Status      Status     `json:"status"`
+	Can         *CameraCan `json:"can,omitempty" doc:"What its device can do; absent when not known."`
 }
 
 // Status is how a camera is.
@@ -335,6 +336,10 @@ func (s *server) camera(c vms.CameraStatus) Camera {
 		Keep:    Keep{Days: c.Keep.Age.Hours() / 24, MaxBytes: c.Keep.Bytes},
 		Created: when(c.Created),
 		Status:  Status{State: string(c.State), Since: when(c.Since), Cause: string(c.Cause), Message: c.Message, Advice: c.Advice, Streams: []Stream{}},
+	}
+	if c.Can != nil {
+		can := CameraCan(*c.Can)
+		out.Can = &can
 	}
 	if out.Transport == "" {
 		out.Transport = string(vms.TransportAuto)

@@ -211,13 +211,13 @@ func (a *audience) seen(id vms.StreamID) int {
 // room is a manager at work.
 type room struct {
 	*Manager
-	t     *testing.T
+	t     testing.TB
 	store *memory
 	to    *audience
 	stop  func()
 }
 
-func open(t *testing.T, edit func(*Config)) *room {
+func open(t testing.TB, edit func(*Config)) *room {
 	t.Helper()
 	r := &room{t: t, store: &memory{list: map[vms.CameraID]vms.StoredCamera{}}, to: newAudience()}
 	cfg := Config{Store: r.store, Sealer: seal{}, Publisher: r.to, Record: vms.Record{Main: true, Sub: true, Audio: true}, Keep: vms.Keep{Age: 24 * time.Hour},
