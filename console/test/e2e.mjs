@@ -445,6 +445,7 @@ try {
   if (opt.camera) {
     await attempt('add camera', async () => {
       await page.goto(base + '/cameras?add');
+      await page.getByRole('tab', { name: 'By address' }).click();
       const d = page.locator('dialog.add');
       await d.getByLabel('Address of the main stream').fill(opt.camera);
       await d.getByLabel('User name').fill(opt['camera-user'] ?? 'admin');
