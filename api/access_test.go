@@ -24,7 +24,11 @@ func TestH01_EveryRouteChecksItsObject(t *testing.T) {
 	byObject := map[string]string{
 		"GET /api/v1/cameras/{id}": "", "PATCH /api/v1/cameras/{id}": `{"name":"x"}`, "DELETE /api/v1/cameras/{id}": "",
 		"GET /api/v1/cameras/{id}/timeline": "?" + span, "GET /api/v1/cameras/{id}/video.mp4": "?" + span, "GET /api/v1/cameras/{id}/still.mp4": "", "GET /api/v1/cameras/{id}/still.jpg": "",
-		"POST /api/v1/cameras/{id}/whep": "v=0", "OPTIONS /api/v1/cameras/{id}/whep": "", "DELETE /api/v1/cameras/{id}/whep/{session}": "",
+		"POST /api/v1/cameras/{id}/whep": "v=0", "OPTIONS /api/v1/cameras/{id}/whep": "",
+		"GET /api/v1/cameras/{id}/device": "", "POST /api/v1/cameras/{id}/device/approve": "{}", "POST /api/v1/cameras/{id}/device/check": "", "POST /api/v1/cameras/{id}/device/prepare": "",
+		"POST /api/v1/cameras/{id}/device/reboot": "", "POST /api/v1/cameras/{id}/device/password": "", "GET /api/v1/cameras/{id}/ptz": "", "POST /api/v1/cameras/{id}/ptz": `{"op":"stop"}`,
+		"GET /api/v1/cameras/{id}/imaging": "", "PATCH /api/v1/cameras/{id}/imaging": "{}", "GET /api/v1/cameras/{id}/masks": "", "PUT /api/v1/cameras/{id}/masks": `{"masks":[]}`,
+		"DELETE /api/v1/cameras/{id}/whep/{session}": "",
 	}
 	// Routes without a camera in their path; what they show of cameras is
 	// checked camera by camera, as the rest of this test and its like show.

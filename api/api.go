@@ -55,6 +55,8 @@ type Config struct {
 	Passkeys security.Passkeys
 	Company  security.Company
 	Devices  security.Devices
+	// Equipment is the devices behind the cameras; nil answers 501.
+	Equipment vms.Devices
 	// Guard stands before every request, Inspector before strangers' and
 	// exports, Keys manages the keys at rest; nil for none.
 	Guard     security.Intrusion
@@ -158,6 +160,7 @@ func build(c Config) (*server, error) {
 	s.personRoutes()
 	s.deviceRoutes()
 	s.cameraRoutes()
+	s.equipmentRoutes()
 	s.recordedRoutes()
 	s.liveRoutes()
 	s.systemRoutes()

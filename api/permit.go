@@ -179,7 +179,7 @@ func resource(r *http.Request, act security.Action) security.Resource {
 		return security.Resource{Kind: "system"}
 	case kind == "people" && strings.HasSuffix(r.URL.Path, "/role"):
 		return security.Resource{Kind: "rights"}
-	case act == security.ActConfigure && r.PathValue("id") == "":
+	case act == security.ActConfigure && (r.PathValue("id") == "" || kind == "enrolments"):
 		return security.Resource{Kind: "system"} // a new camera is in no group yet
 	}
 	if id := r.PathValue("id"); id != "" {

@@ -119,6 +119,8 @@ func (sec *section) attribute(name, v string) {
 	switch name {
 	case "control":
 		sec.Control = v
+	case "x-onvif-track":
+		sec.ONVIFTrack = v
 	case "rtpmap", "fmtp":
 		number, rest, _ := strings.Cut(v, " ")
 		n, err := strconv.ParseUint(number, 10, 7)
