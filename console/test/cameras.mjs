@@ -58,10 +58,10 @@ export async function cameras(t) {
     await at390('wizard, found');
     await dlg.getByRole('button', { name: `Go on with ${n} cameras` }).click();
 
-    await dlg.getByLabel('Each its own').check();
+    await dlg.getByRole('radio', { name: 'Each its own' }).check();
     if ((await dlg.getByLabel(/^Password for /).count()) !== n) fail('wizard', 'not every camera has a password field of its own');
     await axe('wizard, each its log-in');
-    await dlg.getByLabel(/^One log-in/).check();
+    await dlg.getByRole('radio', { name: /^One log-in/ }).check();
     await dlg.getByLabel('User name').fill(opt['device-user'] ?? 'admin');
     await dlg.getByLabel('Password', { exact: false }).and(dlg.locator('[name=camera-password]')).fill(opt['device-password'] ?? 'right');
     if (!(await dlg.getByLabel(/own password/).isChecked()) || !(await dlg.getByLabel(/browsers can play/).isChecked())) fail('wizard', 'what is safe is not switched on by itself');
@@ -162,8 +162,9 @@ export async function cameras(t) {
     const stood = await still();
     step('keys', { from: wheeled.pan, to: stood.pan });
     if (new URL(page.url()).pathname !== '/live') fail('steer', 'an arrow went back in time as well');
-    await page.keyboard.press('+');
+    await page.keyboard.down('+');
     await until('plus zooms', async () => (await pos()).zoom > stood.zoom, 10000, 100);
+    await page.keyboard.up('+');
     await still();
     const presets = await bar.locator('[data-preset]').count();
     await bar.getByRole('button', { name: /Save this view/ }).click();
@@ -228,7 +229,7 @@ export async function cameras(t) {
     await confirm(async () => page.getByText('has a new password of its own').count());
     const pw = await other;
     if (pw.status() !== 204 && pw.status() !== 200) fail('camera as a device', `a new password: ${pw.status()}`);
-    await page.getByText('has a new password of its own').waitFor();
+    await d.getByText('has a new password of its own').waitFor();
     await d.getByText(/It has a password of its own/).waitFor();
 
     await d.getByRole('tab', { name: 'Picture' }).click();

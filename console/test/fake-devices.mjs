@@ -24,8 +24,8 @@ function device(cam, i) {
     const s = cam.found ?? { maker: 'Ember', model: 'E-PTZ', address: `10.20.0.${90 + i}`, ptz: true, secure: true };
     devices.set(cam.id, {
       ptz: s.ptz, at: { pan: 0, tilt: 0, zoom: 0 }, v: undefined, presets: [{ token: 'p1', name: 'Entrance' }, { token: 'p2', name: 'Loading bay' }, { token: 'p3', name: 'Fence corner' }], tours: [{ token: 't1', name: 'Night round', running: false }], held: undefined,
-      imaging: { brightness: 50, contrast: 55, saturation: 50, sharpness: 40, ir_cut: 'auto', wdr: false, ranges: { brightness: { min: 0, max: 100 }, contrast: { min: 0, max: 100 }, saturation: { min: 0, max: 100 }, sharpness: { min: 0, max: 100 }, ir_cut: { options: ['on', 'off', 'auto'] } } },
-      masks: [{ token: 'm1', name: 'Neighbour', kind: 'color', polygon: [[0.1, 0.1], [0.35, 0.1], [0.35, 0.4], [0.1, 0.4]] }],
+      imaging: { brightness: 50, contrast: 55, saturation: 50, sharpness: 40, ir_cut: 'auto', wdr: false, ranges: { brightness: { min: 0, max: 100 }, contrast: { min: 0, max: 100 }, saturation: { min: 0, max: 100 }, sharpness: { min: 0, max: 100 }} },
+      masks: [{ name: 'm1', kind: 'color', polygon: [[0.1, 0.1], [0.35, 0.1], [0.35, 0.4], [0.1, 0.4]] }],
       info: {
         onvif: true, address: s.address, maker: s.maker, model: s.model, firmware: '11.11.7', serial: 'LAB-0' + i + '-77A1', hardware: 'lab 1', reachable: true, checked: new Date().toISOString(),
         can: { ptz: s.ptz, presets: s.ptz, home: s.ptz, tours: s.ptz, imaging: true, masks: true, audio_out: false, events: true, analytics: false, recording: true, signing: false, tls: s.secure, reboot: true, firmware: true },
@@ -98,8 +98,8 @@ export function answer(h, res, m, p, body, user) {
     return ok(d.imaging);
   }
   if (mm[2] === 'masks') {
-    if (m === 'PUT') d.masks = body.masks.map((x, k) => ({ token: 'm' + k, ...x }));
-    return ok({ masks: d.masks, kinds: ['color', 'blurred', 'pixelated'], most: 4 });
+    if (m === 'PUT') d.masks = body.masks.map((x, k) => ({ name: 'm' + k, ...x }));
+    return ok({ masks: d.masks });
   }
   const clamp = (x, lo) => Math.max(lo, Math.min(1, x));
   const settle = () => {
@@ -117,13 +117,13 @@ export function answer(h, res, m, p, body, user) {
     if (body.op === 'relative') d.at = { pan: clamp(d.at.pan + (body.pan ?? 0), -1), tilt: clamp(d.at.tilt + (body.tilt ?? 0), -1), zoom: clamp(d.at.zoom + (body.zoom ?? 0), 0) };
     if (body.op === 'center') d.at = { ...d.at, pan: clamp(d.at.pan + (body.x - 0.5) * scale, -1), tilt: clamp(d.at.tilt - (body.y - 0.5) * scale, -1) };
     if (body.op === 'box') d.at = { pan: clamp(d.at.pan + (body.x + body.w / 2 - 0.5) * scale, -1), tilt: clamp(d.at.tilt - (body.y + body.h / 2 - 0.5) * scale, -1), zoom: clamp(d.at.zoom + (1 - body.w) * 0.4, 0) };
-    if (body.op === 'preset') d.at = { pan: -0.4 + 0.4 * d.presets.findIndex((x) => x.token === body.token), tilt: 0.1, zoom: 0.2 };
+    if (body.op === 'preset') d.at = d.presets.find((x) => x.token === body.token)?.at ?? { pan: -0.4 + 0.4 * d.presets.findIndex((x) => x.token === body.token), tilt: 0.1, zoom: 0.2 };
     if (body.op === 'home') d.at = { pan: 0, tilt: 0, zoom: 0 };
-    if (body.op === 'save') d.presets.push({ token: 'p' + Date.now(), name: body.name });
+    if (body.op === 'save') d.presets.push({ token: 'p' + Date.now(), name: body.name, at: d.at });
     if (body.op === 'remove') d.presets = d.presets.filter((x) => x.token !== body.token);
     if (body.op === 'tour') for (const t of d.tours) t.running = t.token === body.token && body.run;
     return ok({ position: d.at });
   }
   const held = d.held && Date.parse(d.held.until) > Date.now() ? d.held : undefined;
-  return ok({ position: d.at, moving: !!d.v, presets: d.presets, tours: d.tours, home: true, held });
+  return ok({ position: d.at, moving: !!d.v, presets: d.presets, tours: d.tours, home: true, held, limits: { pan: [-1, 1], tilt: [-1, 1], zoom: [0, 1], centers: true } });
 }

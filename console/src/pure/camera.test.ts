@@ -93,7 +93,7 @@ describe('helm', () => {
 });
 
 describe('adding cameras', () => {
-  const f = (x: Partial<Found>): Found => ({ key: x.address ?? '', address: '10.0.0.1', secure: true, ...x });
+  const f = (x: Partial<Found>): Found => ({ key: x.address ?? '', address: '10.0.0.1', name: '', maker: '', model: '', hardware: '', location: '', xaddr: '', profiles: [], open: false, secure: true, ...x });
   it('reads networks, and says which word is none', () => {
     expect(networksOf(' 10.1.2.0/24, 192.168.1.9;fd00::/120 ')).toEqual({ networks: ['10.1.2.0/24', '192.168.1.9/32', 'fd00::/120'], wrong: '' });
     for (const s of ['10.1.2', '10.1.2.256', '10.0.0.0/33', 'camera.local', 'fd00::/129']) expect(networksOf(s).wrong).toBe(s);
@@ -111,9 +111,10 @@ describe('adding cameras', () => {
     expect(chunks([1, 2, 3, 4, 5], 2)).toEqual([[1, 2], [3, 4], [5]]);
   });
   it('says how far a device is', () => {
-    expect(nowWords({ address: 'a', state: 'working', step: 'time' })).toBe('Setting its clock');
-    expect(nowWords({ address: 'a', state: 'done', unsafe: ['clear'] })).toMatch(/warning/);
-    expect(reached({ address: 'a', state: 'working', steps: [{ step: 'reach', outcome: 'ok' }, { step: 'identify', outcome: 'failed' }] })).toBe(1);
-    expect(reached({ address: 'a', state: 'done' })).toBe(8);
+    const d = { address: 'a', name: '', steps: [], unsafe: [] };
+    expect(nowWords({ ...d, state: 'working', step: 'time' })).toBe('Setting its clock');
+    expect(nowWords({ ...d, state: 'done', unsafe: ['clear'] })).toMatch(/warning/);
+    expect(reached({ ...d, state: 'working', steps: [{ step: 'reach', outcome: 'ok', message: '' }, { step: 'identify', outcome: 'failed', message: '' }] })).toBe(1);
+    expect(reached({ ...d, state: 'done' })).toBe(8);
   });
 });

@@ -21,13 +21,13 @@ export const outcomeWords = (o: Step['outcome']): string => ({ ok: 'fine', chang
 /** nowWords says what happens to a device at this moment. */
 export function nowWords(d: Enrolled): string {
   if (d.state === 'waiting') return 'Waiting for its turn';
-  if (d.state === 'done') return d.unsafe?.length ? 'Added, with a warning' : 'Added and being recorded';
+  if (d.state === 'done') return d.unsafe.length ? 'Added, with a warning' : 'Added and being recorded';
   if (d.state === 'failed') return 'Not added';
-  return doing[d.step as StepName] ?? 'Working';
+  return (d.step && doing[d.step]) || 'Working';
 }
 
 /** reached is how many of the eight steps are behind it. */
-export const reached = (d: Enrolled): number => (d.state === 'done' ? STEPS.length : new Set((d.steps ?? []).filter((s) => s.outcome !== 'failed').map((s) => s.step)).size);
+export const reached = (d: Enrolled): number => (d.state === 'done' ? STEPS.length : new Set(d.steps.filter((s) => s.outcome !== 'failed').map((s) => s.step)).size);
 
 /** networksOf reads what a person typed: networks and addresses with commas or blanks between. What is none is told. */
 export function networksOf(s: string): { networks: string[]; wrong: string } {

@@ -11,6 +11,8 @@ export interface Velocity {
 const REST: Velocity = { pan: 0, tilt: 0, zoom: 0 };
 const same = (a: Velocity, b: Velocity): boolean => a.pan === b.pan && a.tilt === b.tilt && a.zoom === b.zoom;
 
+const sum = (a = 0, b = 0): number => Math.max(-1, Math.min(1, a + b));
+
 /** A move is told again this often while held, and the camera stops by itself after MOVE_MS. */
 export const REPEAT_MS = 400;
 export const MOVE_MS = 1000;
@@ -40,7 +42,7 @@ export class Helm {
     this.want = this.told = REST;
     const last = this.next[this.next.length - 1];
     if (c.op === 'relative' && last?.op === 'relative') {
-      this.next[this.next.length - 1] = { op: 'relative', pan: (last.pan ?? 0) + (c.pan ?? 0), tilt: (last.tilt ?? 0) + (c.tilt ?? 0), zoom: (last.zoom ?? 0) + (c.zoom ?? 0) };
+      this.next[this.next.length - 1] = { op: 'relative', pan: sum(last.pan, c.pan), tilt: sum(last.tilt, c.tilt), zoom: sum(last.zoom, c.zoom) };
     } else if (c.op === 'center' || c.op === 'box') {
       // Where one looked meant before the picture moved: only the newest counts.
       this.next = [...this.next.filter((x) => x.op !== 'center' && x.op !== 'box'), c];

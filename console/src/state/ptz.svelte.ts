@@ -25,7 +25,7 @@ class Steering {
   private asked = new Map<string, number>();
 
   /** whoElse is who has just steered it, if that is somebody else. */
-  get whoElse(): { user: string; until: string } | undefined {
+  get whoElse(): Ptz['held'] {
     const h = this.info?.held;
     return h && h.user !== who.session?.user ? h : undefined;
   }
@@ -44,7 +44,7 @@ class Steering {
       this.turns[cam.id] = may('ptz') ? 'yes' : 'forbidden';
     } catch (e) {
       const p = told(e);
-      if (p.status === 403) this.turns[cam.id] = await device.get(cam.id).then((d) => (d.can?.ptz ? 'forbidden' : 'no'), () => 'no');
+      if (p.status === 403) this.turns[cam.id] = await device.get(cam.id).then((d) => (d.can.ptz ? 'forbidden' : 'no'), () => 'no');
       else if (p.status === 404 || p.status === 501 || p.status === 400 || p.status === 422) this.turns[cam.id] = 'no';
       // Whatever else went wrong may be over when next asked.
       else this.asked.delete(cam.id);
@@ -92,7 +92,7 @@ class Steering {
   }
 
   private at(position: Position): void {
-    this.info = { ...this.info, position };
+    if (this.info) this.info = { ...this.info, position };
   }
 
   private soon(ms: number): void {
