@@ -18,6 +18,7 @@ test: tools build lint unit console browser fuzz ## everything; installs what it
 tools: ## the foreign programs tests speak to
 	./lab/tools.sh
 	cd security/authentication/testdata/oidc && npm ci --no-audit --no-fund
+	cd lab/onvif/testdata/peers && npm ci --no-audit --no-fund
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -129,7 +129,7 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	// Video.
 	hub := stream.New()
 	cameras, err := camera.New(ctx, camera.Config{
-		Store: db.Cameras(), Sealer: keys, Publisher: hub, Clock: n.clock, Record: n.cfg.Cameras.Record(), Keep: n.cfg.Cameras.Keep(),
+		Store: db.Cameras(), Devices: db.Devices(), Trail: trail, Sealer: keys, Publisher: hub, Clock: n.clock, Record: n.cfg.Cameras.Record(), Keep: n.cfg.Cameras.Keep(),
 		Journal: n.tell, UserAgent: "Bartizan",
 	})
 	if err != nil {
@@ -177,7 +177,7 @@ func (n *Node) furnish(ctx context.Context, d *doors) (_ *house, err error) {
 	handler, err := api.New(api.Config{
 		Auth: h.people, Access: policy, Rights: policy, Trail: trail, AuditLog: trail, Cameras: cameras, Archive: archive, Playback: player, Live: watching,
 		System: n.system(cameras, db.Cameras(), archive, decoder != nil), Health: n.health, MIME: fmp4.MIME,
-		Persons: h.people, Passkeys: h.people, Company: company, Devices: machines,
+		Persons: h.people, Passkeys: h.people, Company: company, Devices: machines, Equipment: cameras,
 		Guard: guard, Inspector: n.inspector(), Keys: keys,
 		Console: console.Handler(), Log: n.log, Clock: n.clock, Version: n.version,
 		PortRTSPS: port(d.rtsps), PortRTSP: port(d.rtsp),

@@ -196,6 +196,7 @@ func (s DeviceSetting) Drift() bool { return s.Actual != "" && s.Actual != s.Wan
 // DeviceFacts is what is kept of a device.
 type DeviceFacts struct {
 	Address                                  string // of its device service
+	Given                                    string // the address it was enrolled by
 	Maker, Model, Firmware, Serial, Hardware string
 	Can                                      DeviceCan
 	MainProfile, SubProfile, PTZProfile      string // tokens of its media profiles

@@ -1,7 +1,7 @@
 // Command bartizan is a secure video management system in one program. This
 // package is only the door: it reads flags, asks node or, through api/client, a
 // running node, prints, and turns faults into exit codes: 0 done, 1 it did not
-// work (or check found something), 2 wrong use. Its behaviour is told in
+// work (or check found something), 2 wrong use (verify: see its help). Its behaviour is told in
 // testdata/script.
 package main
 
@@ -65,6 +65,7 @@ type commands struct {
 	Device  deviceCmd  `cmd:"" help:"Enrol, approve and revoke client devices of a running node."`
 	Check   checkCmd   `cmd:"" help:"Compare recordings, index and keys; exit 1 when something is wrong."`
 	Audit   auditCmd   `cmd:"" help:"Export and verify the audit log: who saw, changed or was refused what."`
+	Verify  verifyCmd  `cmd:"" help:"Verify the signatures inside a video file: is it what the camera sent?"`
 	Keys    keysCmd    `cmd:"" help:"Status, rotation and copies of the keys at rest."`
 	Bans    bansCmd    `cmd:"" help:"List, add and lift bans of networks."`
 	Bench   benchCmd   `cmd:"" help:"Measure this machine: record, fanout, seek."`
@@ -73,6 +74,9 @@ type commands struct {
 }
 
 type exit int
+
+// Error makes an exit code a failure that has told itself already.
+func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) (code int) {
 	// kong ends the program after --help through Exit; here that is a return.
@@ -99,6 +103,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	k, err := p.Parse(args)
 	if err != nil {
 		fmt.Fprintf(errs, "bartizan: %v\n`bartizan --help` shows what there is.\n", err)
+		if args[0] == "verify" {
+			return int(exitUsage)
+		}
 		return 2
 	}
 	if err := k.Run(); err != nil {
@@ -111,8 +118,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 var errTold = errors.New("told")
 
 func tell(w io.Writer, err error) int {
-	if errors.Is(err, errTold) {
+	var code exit
+	switch {
+	case errors.Is(err, errTold):
 		return 1
+	case errors.As(err, &code):
+		return int(code)
 	}
 	fmt.Fprintf(w, "bartizan: %s\n", err)
 	if do := fault.Advice(err); do != "" {

@@ -40,19 +40,25 @@ func (c *Cameras) Cameras(ctx context.Context) ([]vms.StoredCamera, error) {
 // PutCamera keeps a camera as it is given, new or changed. Conflict when a
 // camera of that id was removed: ids are never used again.
 func (c *Cameras) PutCamera(ctx context.Context, s vms.StoredCamera) error {
-	return c.db.Update(ctx, func(tx *sql.Tx) error {
+	return c.db.Update(ctx, func(tx *sql.Tx) error { return putCameras(ctx, tx, c.db.path, []vms.StoredCamera{s}) })
+}
+
+func putCameras(ctx context.Context, tx *sql.Tx, path string, cameras []vms.StoredCamera) error {
+	for _, s := range cameras {
 		var n int
 		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM cameras_removed WHERE id = ?", s.ID).Scan(&n); err != nil {
-			return wrong(c.db.path, err)
+			return wrong(path, err)
 		}
 		if n > 0 {
 			return fault.New(fault.Conflict, "this camera was removed", "add it anew")
 		}
-		_, err := tx.ExecContext(ctx, "REPLACE INTO cameras ("+cameraColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		if _, err := tx.ExecContext(ctx, "REPLACE INTO cameras ("+cameraColumns+") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 			s.ID, s.Name, s.Position, s.Enabled, s.Demo, s.MainURL, s.SubURL, s.Username, s.Secret, s.Transport, s.Pin,
-			s.Record.Main, s.Record.Sub, s.Record.Audio, int64(s.Keep.Age), s.Keep.Bytes, int64(s.Created))
-		return wrong(c.db.path, err)
-	})
+			s.Record.Main, s.Record.Sub, s.Record.Audio, int64(s.Keep.Age), s.Keep.Bytes, int64(s.Created)); err != nil {
+			return wrong(path, err)
+		}
+	}
+	return nil
 }
 
 // DeleteCamera forgets a camera, its password with it; when and what it was
@@ -60,6 +66,9 @@ func (c *Cameras) PutCamera(ctx context.Context, s vms.StoredCamera) error {
 func (c *Cameras) DeleteCamera(ctx context.Context, id vms.CameraID, at timebase.Wall) error {
 	return c.db.Update(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "INSERT INTO cameras_removed (id, name, created, removed, keep_age, keep_bytes) SELECT id, name, created, ?, keep_age, keep_bytes FROM cameras WHERE id = ?", int64(at), id); err != nil {
+			return wrong(c.db.path, err)
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM camera_devices WHERE camera = ?", id); err != nil {
 			return wrong(c.db.path, err)
 		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM cameras WHERE id = ?", id)

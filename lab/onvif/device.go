@@ -485,6 +485,8 @@ func factoryDefault(c *call) (*el, error) {
 	if err := d.initMedia(); err != nil {
 		return nil, err
 	}
+	d.sign(0)
+	d.sign(1)
 	d.restart(d.cfg.Reboot)
 	return c.ok()
 }

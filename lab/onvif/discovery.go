@@ -46,11 +46,13 @@ func (r *responder) open() (groups []*net.UDPConn, err error) {
 		if r.own[d.cfg.Host] != nil {
 			continue
 		}
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(d.cfg.Host), Port: r.port})
+		lc := net.ListenConfig{Control: reuse}
+		pc, err := lc.ListenPacket(context.Background(), "udp4", net.JoinHostPort(d.cfg.Host, itoa(r.port)))
 		if err != nil {
 			closeAll()
 			return nil, fault.Wrap(fault.Unavailable, err, "the lab's devices cannot listen for discovery at "+d.cfg.Host, "give each site addresses of its own")
 		}
+		c := pc.(*net.UDPConn)
 		r.own[d.cfg.Host] = c
 		if r.port == 0 {
 			r.port = c.LocalAddr().(*net.UDPAddr).Port

@@ -75,8 +75,6 @@ type Device struct {
 	card  *footage.Card    // nil: none
 	head  *head            // nil: it cannot turn
 
-	signing [2]Attack // guarded by mu: see signing.go
-
 	cut      chan outage   // ends the life that stands
 	bound    chan struct{} // closed when the first life listens, or Run ended
 	once     sync.Once
@@ -99,6 +97,7 @@ type Device struct {
 	rules    analytics
 	keys     keystore
 	hold     map[string]chan struct{}
+	stages   [2]*stage // set by New
 }
 
 // New makes a device; nothing runs. It fails with fault.Invalid on a
@@ -166,10 +165,17 @@ func New(cfg Config) (*Device, error) {
 	if cfg.Card > 0 {
 		d.card = footage.NewCard(d.feeds[0], cfg.Card)
 	}
+	for i, f := range d.feeds {
+		d.stages[i] = &stage{clock: d.Now}
+		f.SetStage(d.stages[i].run)
+	}
 	d.images = newImaging()
 	d.events.init()
 	d.rules.init(cfg.PTZ)
 	if err := d.keys.init(cfg.Host); err != nil {
+		return nil, err
+	}
+	if err := d.keys.initSigning(m.model, cfg.Serial); err != nil {
 		return nil, err
 	}
 	d.ops = d.operations()

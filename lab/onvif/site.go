@@ -91,6 +91,9 @@ func (s *Site) Ready(ctx context.Context) error {
 		return ctx.Err()
 	case <-s.bound:
 	}
+	if s.answers.port == 0 {
+		return fault.New(fault.Unavailable, "the site does not listen: see what Run returned", "")
+	}
 	for _, d := range s.devices {
 		select {
 		case <-ctx.Done():

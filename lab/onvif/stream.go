@@ -330,6 +330,9 @@ func (s *speaker) hear(pkt []byte) {
 		s.bad++
 		return
 	}
+	if len(h.Payload) == 0 {
+		return // what opens a firewall's door
+	}
 	s.packets++
 	s.said = append(s.said, h.Payload...)
 	if over := len(s.said) - mostSpoken; over > 0 {

@@ -40,7 +40,7 @@ type probed struct {
 
 func probe(t testing.TB, uri, transport string) map[string]probed {
 	t.Helper()
-	out := run(t, "ffprobe", "-v", "error", "-analyzeduration", "1500000", "-rtsp_transport", transport, "-count_frames", "-read_intervals", "%+1", "-show_entries", "stream=codec_type,codec_name,width,height,has_b_frames,nb_read_frames", "-of", "json", uri)
+	out := run(t, "ffprobe", "-v", "error", "-analyzeduration", "1500000", "-rtsp_transport", transport, "-allowed_media_types", "video+audio", "-count_frames", "-read_intervals", "%+1", "-show_entries", "stream=codec_type,codec_name,width,height,has_b_frames,nb_read_frames", "-of", "json", uri)
 	var said struct{ Streams []probed }
 	if err := json.Unmarshal(out, &said); err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func TestForeignReaderSeesWhatTheConfigurationSays(t *testing.T) {
 // decode gives the first picture of a stream, decoded by ffmpeg.
 func decode(t testing.TB, uri string, w, h int) *image.YCbCr {
 	t.Helper()
-	b := run(t, "ffmpeg", "-v", "error", "-analyzeduration", "500000", "-rtsp_transport", "tcp", "-i", uri, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-")
+	b := run(t, "ffmpeg", "-v", "error", "-analyzeduration", "500000", "-rtsp_transport", "tcp", "-allowed_media_types", "video", "-i", uri, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-")
 	if len(b) != w*h*3/2 {
 		t.Fatalf("a picture has %d bytes", len(b))
 	}
@@ -175,4 +175,3 @@ func TestThePictureTurnsAsCommanded(t *testing.T) {
 		}
 	}
 }
-

@@ -128,7 +128,6 @@ type conn struct {
 	wmu sync.Mutex // one writer at a time
 
 	user      string
-	require   []string
 	key       string // path and query of pres
 	pres      Presentation
 	tracks    []Track

@@ -44,6 +44,10 @@ type Config struct {
 	Clock     timebase.Clock // nil: the machine's
 	Record    vms.Record     // of cameras added without
 	Keep      vms.Keep
+	// Devices keeps what is known of the devices behind cameras, Trail takes the
+	// commands that steer them; without, cameras are watched and nothing more.
+	Devices vms.DeviceStore
+	Trail   security.Trail
 	// Journal is told what is wrong with a camera, each time that changes; nil:
 	// nobody.
 	Journal func(where, what string)
@@ -65,6 +69,9 @@ type Manager struct {
 	ctx      context.Context
 	wg       sync.WaitGroup // the workers; only added to while ctx is set
 	byID     map[vms.CameraID]*entry
+	devices  map[vms.CameraID]*device
+	orphans  []vms.StoredDevice // whose enrolment was cut short
+	jobs     map[string]*job    // enrolments by id
 	dirty    map[vms.CameraID]bool
 	farewell []vms.CameraStatus // of cameras removed
 }
@@ -75,6 +82,8 @@ type entry struct {
 	gate    *gate
 	workers [2]*worker // main, sub; nil: none
 	since   timebase.Wall
+	seenPin string // a certificate shown instead of the pinned one; "" for none
+	seenAt  timebase.Wall
 }
 
 var qualities = [2]vms.Quality{vms.Main, vms.Sub}
@@ -88,9 +97,24 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, fault.In("the list of cameras cannot be read", err)
 	}
-	m := &Manager{cfg: cfg, nudge: make(chan struct{}, 1), byID: make(map[vms.CameraID]*entry), dirty: make(map[vms.CameraID]bool)}
+	m := &Manager{cfg: cfg, nudge: make(chan struct{}, 1), byID: make(map[vms.CameraID]*entry), dirty: make(map[vms.CameraID]bool),
+		devices: make(map[vms.CameraID]*device), jobs: make(map[string]*job)}
 	for _, c := range stored {
 		m.byID[c.ID] = &entry{stored: c, gate: &gate{}, since: cfg.Clock.Now()}
+	}
+	if cfg.Devices == nil {
+		return m, nil
+	}
+	devices, err := cfg.Devices.Devices(ctx)
+	if err != nil {
+		return nil, fault.In("the list of devices cannot be read", err)
+	}
+	for _, d := range devices {
+		if m.byID[d.Camera] == nil {
+			m.orphans = append(m.orphans, d)
+			continue
+		}
+		m.devices[d.Camera] = m.newDevice(d)
 	}
 	return m, nil
 }
@@ -110,6 +134,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for _, id := range ids {
 		m.apply(id)
 	}
+	m.wg.Go(func() { m.watch(ctx) })
 	m.life.Unlock()
 
 	m.tell(ctx)
@@ -125,6 +150,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	for _, e := range m.byID {
 		e.workers = [2]*worker{}
 	}
+	for _, d := range m.devices {
+		d.hangUp()
+	}
 	return ctx.Err()
 }
 
@@ -138,6 +166,7 @@ func (m *Manager) apply(id vms.CameraID) {
 		return
 	}
 	c, old := e.stored, e.workers
+	id0 := m.devices[id].identity()
 	var at [2]target
 	for i, w := range old {
 		if w != nil {
@@ -148,15 +177,15 @@ func (m *Manager) apply(id vms.CameraID) {
 	for i, q := range qualities {
 		want := target{camera: id, url: c.URL(q), username: c.Username, sealed: c.Secret, transport: c.Transport, pin: c.Pin}
 		w := old[i]
-		on := c.Enabled && want.url != ""
+		on := c.Enabled && want.url != "" && !id0.Changed()
 		if w != nil && on && at[i].same(want) {
 			continue
 		}
 		stream := vms.StreamID{Camera: id, Quality: q}
 		if w != nil {
 			end := vms.RunEnd{Cause: vms.CauseStarting, Detail: "the camera's settings were changed"}
-			if !c.Enabled {
-				end = disabled()
+			if !on && want.url != "" {
+				end = off(c.Camera, id0)
 			}
 			w.end(end)
 		}
@@ -167,7 +196,7 @@ func (m *Manager) apply(id vms.CameraID) {
 			w = nil
 		} else if !on {
 			if w == nil {
-				end := disabled()
+				end := off(c.Camera, id0)
 				end.At = m.cfg.Clock.Now()
 				m.cfg.Publisher.Down(stream, end)
 			}
@@ -200,6 +229,15 @@ func (m *Manager) start(e *entry, i int, w *worker) {
 
 func disabled() vms.RunEnd {
 	return vms.RunEnd{Cause: vms.CauseNotRecorded, Detail: "the camera is switched off"}
+}
+
+// off is why a camera is not connected to.
+func off(c vms.Camera, i vms.DeviceIdentity) vms.RunEnd {
+	if !c.Enabled {
+		return disabled()
+	}
+	t := refusal(i)
+	return vms.RunEnd{Cause: t.cause, Detail: t.message}
 }
 
 // end stops a worker and waits for it.
@@ -287,6 +325,7 @@ func (m *Manager) status(e *entry) vms.CameraStatus {
 	if !c.Enabled {
 		s.Cause, s.Message, s.Advice = vms.CauseNotRecorded, disabled().Detail, "switch it on to record and see it"
 	}
+	id := m.devices[c.ID].identity()
 	for i, q := range qualities {
 		if c.URL(q) == "" {
 			continue
@@ -294,6 +333,10 @@ func (m *Manager) status(e *entry) vms.CameraStatus {
 		st := vms.StreamStatus{Quality: q, State: vms.StateDisabled, Since: e.since}
 		if c.Enabled {
 			st.State = vms.StateConnecting
+		}
+		if c.Enabled && id.Changed() {
+			t := refusal(id)
+			st.State, st.Since, st.Cause, st.Message, st.Advice = vms.StateDown, id.Since, t.cause, t.message, t.advice
 		}
 		if w := e.workers[i]; w != nil {
 			st = w.tell()
@@ -353,4 +396,7 @@ func randomID(n int) string {
 	return letters.EncodeToString(b)[:n]
 }
 
-var _ vms.Cameras = (*Manager)(nil)
+var (
+	_ vms.Cameras = (*Manager)(nil)
+	_ vms.Devices = (*Manager)(nil)
+)

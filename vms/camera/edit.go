@@ -99,7 +99,12 @@ func (m *Manager) Add(ctx context.Context, n vms.NewCamera) (vms.CameraStatus, e
 }
 
 func (m *Manager) add(ctx context.Context, n vms.NewCamera) (vms.CameraID, error) {
-	d := draft{StoredCamera: vms.StoredCamera{Camera: vms.Camera{ID: vms.CameraID(randomID(12)), Enabled: true, Demo: n.Demo,
+	return m.addAs(ctx, vms.CameraID(randomID(12)), n, func(ctx context.Context, c vms.StoredCamera) error { return m.cfg.Store.PutCamera(ctx, c) })
+}
+
+// addAs adds a camera under an id chosen before. edit is held.
+func (m *Manager) addAs(ctx context.Context, id vms.CameraID, n vms.NewCamera, keep func(context.Context, vms.StoredCamera) error) (vms.CameraID, error) {
+	d := draft{StoredCamera: vms.StoredCamera{Camera: vms.Camera{ID: id, Enabled: true, Demo: n.Demo,
 		Transport: n.Transport, Pin: n.Pin, Record: m.cfg.Record, Keep: m.cfg.Keep, Created: m.cfg.Clock.Now()}}}
 	if n.Username != "" || n.Password != "" {
 		d.username, d.password = &n.Username, &n.Password
@@ -132,7 +137,7 @@ func (m *Manager) add(ctx context.Context, n vms.NewCamera) (vms.CameraID, error
 	if count >= maxCameras {
 		return "", fault.New(fault.Exhausted, "this node has as many cameras as it may have", "remove one, or add the camera to another node")
 	}
-	if err := m.cfg.Store.PutCamera(ctx, d.StoredCamera); err != nil {
+	if err := keep(ctx, d.StoredCamera); err != nil {
 		return "", fault.In("the camera cannot be stored", err)
 	}
 	m.mu.Lock()
@@ -338,6 +343,10 @@ func (m *Manager) forget(ctx context.Context, id vms.CameraID) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.byID, id)
+	if d := m.devices[id]; d != nil {
+		d.hangUp()
+		delete(m.devices, id)
+	}
 	return nil
 }
 

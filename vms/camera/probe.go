@@ -43,6 +43,7 @@ type probe struct {
 	client       *rtsp.Client
 	expired      time.Time // the certificate, if it is
 	pinned       bool
+	quick        bool // the first picture is enough
 	tracks       []*track
 	began        time.Time
 	now          time.Duration // since began
@@ -79,6 +80,23 @@ func (m *Manager) Probe(ctx context.Context, q vms.ProbeRequest) (_ vms.Probed, 
 	if t.pin, err = checkPin(q.Pin); err != nil {
 		return vms.Probed{}, err
 	}
+	return m.observe(ctx, t, a, security.Secret(q.Password), false)
+}
+
+// look is a probe that ends with the first picture: it measures nothing, and
+// does not take as long.
+func (m *Manager) look(ctx context.Context, address, username string, password security.Secret, pin string) (_ vms.Probed, err error) {
+	defer m.caught("being tried", &err)
+	a, err := parseURL(address)
+	if err != nil {
+		return vms.Probed{}, err
+	}
+	return m.observe(ctx, target{url: a.url, username: username, transport: vms.TransportAuto, pin: pin}, a, password, true)
+}
+
+// observe watches what comes from a camera for a while.
+func (m *Manager) observe(ctx context.Context, t target, a address, password security.Secret, quick bool) (vms.Probed, error) {
+	var err error
 	out := vms.Probed{URL: a.url, Transport: vms.TransportTCP}
 	var expired time.Time
 	trusted := func(cs tls.ConnectionState) {
@@ -89,7 +107,7 @@ func (m *Manager) Probe(ctx context.Context, q vms.ProbeRequest) (_ vms.Probed, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTime+probeKey)
 	defer cancel()
-	client, info, err := m.openWith(ctx, t, security.Secret(q.Password), trusted, func(string) error { return nil })
+	client, info, err := m.openWith(ctx, t, password, trusted, func(string) error { return nil })
 	if err != nil {
 		return vms.Probed{}, probeFault(err)
 	}
@@ -103,7 +121,7 @@ func (m *Manager) Probe(ctx context.Context, q vms.ProbeRequest) (_ vms.Probed, 
 	if moved, err := parseURL(client.URL()); err == nil {
 		out.URL = moved.url
 	}
-	p := &probe{m: m, client: client, expired: expired, pinned: t.pin != "", began: time.Now()}
+	p := &probe{m: m, client: client, expired: expired, pinned: t.pin != "", quick: quick, began: time.Now()}
 	if p.tracks, err = openTracks(client.Description(), info, p.unit); err != nil {
 		return vms.Probed{}, probeFault(err)
 	}
@@ -187,7 +205,7 @@ func (p *probe) packet(section int, control bool, pkt []byte, at time.Time) (err
 			t.push(pkt, p.now)
 		}
 	}
-	if age := p.now - p.firstPacket; age >= probeKey || age >= probeTime && (p.still != nil || p.video() == nil) {
+	if age := p.now - p.firstPacket; age >= probeKey || p.quick && p.still != nil || age >= probeTime && (p.still != nil || p.video() == nil) {
 		return errSeen
 	}
 	return nil

@@ -158,6 +158,7 @@ func (w *worker) attempt(ctx context.Context) (err error) {
 	w.gate.welcome()
 	_, tls := client.CertificateSHA256()
 	w.connected(tls, info.Transport)
+	w.m.connected(w.id.Camera)
 	s, err := w.session(client, info)
 	if err != nil {
 		return err
@@ -263,12 +264,15 @@ func (m *Manager) dial(ctx context.Context, network, addr string) (net.Conn, err
 	if m.cfg.Dial != nil {
 		return m.cfg.Dial(ctx, network, addr)
 	}
-	return (&net.Dialer{}).DialContext(ctx, network, addr)
+	return (&net.Dialer{Control: guarded}).DialContext(ctx, network, addr)
 }
 
 // failed notes why the stream is not there.
 func (w *worker) failed(err error) {
 	t := diagnose(err)
+	if shown, ok := otherShown(err); ok {
+		w.m.sawPin(w.id.Camera, shown)
+	}
 	if t.slow {
 		w.gate.refused()
 	}

@@ -101,8 +101,9 @@ func Quote(s string) string {
 
 // Algorithm is a digest algorithm of RFC 7616.
 type Algorithm struct {
-	name    string
-	sha, ss bool
+	Name    string // upper case
+	SHA256  bool   // else MD5
+	Session bool   // the -sess form
 }
 
 var algorithms = []Algorithm{{"SHA-256", true, false}, {"SHA-256-SESS", true, true}, {"MD5", false, false}, {"MD5-SESS", false, true}}
@@ -113,7 +114,7 @@ func AlgorithmOf(c Challenge) (Algorithm, bool) {
 	if name == "" {
 		name = "MD5"
 	}
-	i := slices.IndexFunc(algorithms, func(a Algorithm) bool { return strings.EqualFold(a.name, name) })
+	i := slices.IndexFunc(algorithms, func(a Algorithm) bool { return strings.EqualFold(a.Name, name) })
 	if i < 0 {
 		return Algorithm{}, false
 	}
@@ -122,7 +123,7 @@ func AlgorithmOf(c Challenge) (Algorithm, bool) {
 
 func (a Algorithm) Hash(parts ...string) string {
 	var h hash.Hash = md5.New()
-	if a.sha {
+	if a.SHA256 {
 		h = sha256.New()
 	}
 	for i, p := range parts {
@@ -137,7 +138,7 @@ func (a Algorithm) Hash(parts ...string) string {
 // Response computes RFC 7616 §3.4.1 from ha1 = H(user:realm:password). qop ""
 // is RFC 2069's form.
 func (a Algorithm) Response(ha1, method, uri, nonce, qop, nc, cnonce string) string {
-	if a.ss {
+	if a.Session {
 		ha1 = a.Hash(ha1, nonce, cnonce)
 	}
 	ha2 := a.Hash(method, uri)
@@ -236,7 +237,7 @@ func (s *Signer) Sign(method, uri string) string {
 	a, _ := AlgorithmOf(c)
 	realm, nonce, qop := c.Params["realm"], c.Params["nonce"], qopOf(c)
 	var nc, cnonce string
-	if qop != "" || a.ss {
+	if qop != "" || a.Session {
 		s.nc++
 		nc, cnonce = fmt.Sprintf("%08x", s.nc), rand.Text()
 	}
@@ -258,7 +259,7 @@ func (s *Signer) Sign(method, uri string) string {
 }
 
 // spelt is the algorithm's name as RFC 7616 writes it.
-func (a Algorithm) spelt() string { return strings.Replace(a.name, "SESS", "sess", 1) }
+func (a Algorithm) spelt() string { return strings.Replace(a.Name, "SESS", "sess", 1) }
 
 // Armed tells whether Sign has a challenge to answer.
 func (s *Signer) Armed() bool { return len(s.offers) > 0 }

@@ -107,7 +107,7 @@ type Clock struct {
 	DaylightSaving bool          //
 	TimeZone       string        // POSIX 1003.1, "CET-1CEST,M3.5.0,M10.5.0/3"
 	UTC            time.Time     // zero when not told
-	Offset         time.Duration // UTC minus our clock in the middle of the exchange
+	Offset         time.Duration // UTC minus our clock in the middle of the exchange; up to 1 s low, as devices tell whole seconds
 }
 
 // GetSystemDateAndTime asks the device's time, and keeps the difference for

@@ -30,7 +30,7 @@ var (
 const (
 	maxDatagram     = 64 << 10
 	maxFound        = 4096    // devices
-	maxFromOne      = 16      // devices that one address claims to be
+	maxFromOne      = 128     // devices that one address claims to be: an encoder's channels, a test bench
 	maxRange        = 1 << 16 // addresses asked one by one
 	listenPerSecond = 200     // announcements read
 )

@@ -123,7 +123,7 @@ func TestPoisonedAnswersAreMarked(t *testing.T) {
 			return probeMatches(id, device(3), "ftp://127.0.0.66/ javascript:alert(1) http://user:pass@127.0.0.66:8080/x http://169.254.169.254/latest http://attacker.example/onvif")
 		}
 		return probeMatches(id, device(i), "http://10.0.0.1:81/onvif/device_service") // a flood of devices from one address
-	}, 40)
+	}, maxFromOne+30)
 	good := crowd(t, "127.0.0.1:0", func(id string, _ int) string {
 		return probeMatches(strings.TrimPrefix(id, "urn:"), device(3), "http://127.0.0.1/onvif/device_service")
 	}, 1)
@@ -154,6 +154,23 @@ func TestPoisonedAnswersAreMarked(t *testing.T) {
 	}
 	if both != 2 {
 		t.Errorf("the identity claimed twice was told %d times", both)
+	}
+}
+
+func TestAddressOfALinkLocalSender(t *testing.T) {
+	f := Found{From: netip.MustParseAddrPort("[fe80::1%eth0]:3702"), XAddrs: []XAddr{{"http://[fe80::1]:8000/onvif/device_service", false}}}
+	if a, ok := f.Address(); !ok || a != "http://[fe80::1%25eth0]:8000/onvif/device_service" {
+		t.Error(a, ok)
+	}
+	f.XAddrs[0] = XAddr{"http://[fe80::1]/x", false}
+	if a, ok := f.Address(); !ok || a != "http://[fe80::1%25eth0]/x" {
+		t.Error(a, ok)
+	}
+	if c, err := New(Config{URL: "http://[fe80::1%25eth0]/x"}); err != nil || c.home.Hostname() != "fe80::1%eth0" {
+		t.Error(err)
+	}
+	if a, ok := (Found{XAddrs: []XAddr{{"http://192.0.2.1/", true}}}).Address(); ok {
+		t.Error("a foreign address of an unknown sender is followed: " + a)
 	}
 }
 

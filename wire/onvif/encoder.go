@@ -230,16 +230,23 @@ func (k VideoEncoderConfiguration) element(second bool) *Element {
 	case "MPEG4":
 		e.Children = append(e.Children, el("tt:MPEG4", el("tt:GovLength", k.GovLength), el("tt:Mpeg4Profile", k.Profile)))
 	}
-	m := k.Multicast
+	e.Children = append(e.Children, k.Multicast.always(), sessionTimeout(k.SessionTimeout))
+	return e
+}
+
+// always is m where the schema insists on one.
+func (m *Multicast) always() *Element {
 	if m == nil {
 		m = &Multicast{}
 	}
-	timeout := k.SessionTimeout
-	if timeout == 0 {
-		timeout = seconds(60)
+	return m.element()
+}
+
+func sessionTimeout(d Duration) *Element {
+	if d == 0 {
+		d = seconds(60)
 	}
-	e.Children = append(e.Children, m.element(), el("tt:SessionTimeout", timeout))
-	return e
+	return el("tt:SessionTimeout", d)
 }
 
 // GetVideoEncoderConfigurations lists them; with a profile's token, Media2

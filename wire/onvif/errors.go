@@ -189,8 +189,10 @@ func (f *Fault) reason() Reason {
 	switch {
 	case r != "":
 		return r
-	case strings.Contains(text, "not implemented"), strings.Contains(text, "not support"), strings.Contains(text, "method not found"), strings.Contains(text, "unknown action"):
+	case strings.Contains(text, "not implemented"), strings.Contains(text, "not support"), strings.Contains(text, "unsupported"), strings.Contains(text, "method not found"), strings.Contains(text, "unknown action"):
 		return NotSupported
+	case strings.Contains(text, "not found"), strings.Contains(text, "does not exist"):
+		return NoEntity
 	case f.Code == "Receiver":
 		return Receiver
 	}

@@ -40,9 +40,10 @@ type XAddr struct {
 
 // Address is where to speak to the device: an address it gave that is its own,
 // else the path and port of what it gave, at the host it was heard from.
+// Link-local IPv6 addresses get the zone they were heard in.
 func (f Found) Address() (string, bool) {
 	for _, x := range f.XAddrs {
-		if !x.Foreign {
+		if !x.Foreign && f.From.Addr().Zone() == "" { // else the zone is put in below
 			return x.URL, true
 		}
 	}

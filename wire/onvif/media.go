@@ -91,6 +91,8 @@ type MetadataConfiguration struct {
 	Events                 bool
 	Analytics              bool
 	CompressionType        string // "None", "GZIP", "EXI"; "" when not told
+	Multicast              *Multicast
+	SessionTimeout         Duration // Media1 and Media2
 }
 
 // AudioOutputConfiguration is a loudspeaker's.
@@ -172,7 +174,32 @@ func (m Media) profile(e *Element) Profile {
 
 func metadataConfigurationOf(e *Element) MetadataConfiguration {
 	ptz := e.Child("PTZStatus")
-	return MetadataConfiguration{configurationOf(e), ptz.truth("Status"), ptz.truth("Position"), e.Child("Events") != nil, e.truth("Analytics"), e.Attr("CompressionType")}
+	return MetadataConfiguration{configurationOf(e), ptz.truth("Status"), ptz.truth("Position"), e.Child("Events") != nil, e.truth("Analytics"), e.Attr("CompressionType"), multicastOf(e.Child("Multicast")), e.span("SessionTimeout")}
+}
+
+// GetMetadataConfigurations lists them.
+func (m Media) GetMetadataConfigurations(ctx context.Context) ([]MetadataConfiguration, error) {
+	r, err := m.call(ctx, "GetMetadataConfigurations")
+	var out []MetadataConfiguration
+	for _, e := range r.All("Configurations") {
+		out = append(out, metadataConfigurationOf(e))
+	}
+	return out, err
+}
+
+// SetMetadataConfiguration changes what a metadata stream carries. A filter of
+// events the device had is given up for all events.
+func (m Media) SetMetadataConfiguration(ctx context.Context, k MetadataConfiguration) error {
+	e := el(m.p()+"Configuration", k.content()...)
+	if k.CompressionType != "" {
+		e.Attrs = append(e.Attrs, attr("CompressionType", k.CompressionType))
+	}
+	e.Children = append(e.Children, el("tt:PTZStatus", el("tt:Status", k.PTZStatus), el("tt:Position", k.PTZPosition)))
+	if k.Events {
+		e.Children = append(e.Children, el("tt:Events"))
+	}
+	e.Children = append(e.Children, el("tt:Analytics", k.Analytics), k.Multicast.always(), sessionTimeout(k.SessionTimeout))
+	return m.set(ctx, "SetMetadataConfiguration", e, m.forced())
 }
 
 func audioOutputOf(e *Element) AudioOutputConfiguration {

@@ -232,6 +232,36 @@ func TestWrongPasswordIsTriedOnce(t *testing.T) {
 	}
 }
 
+// A challenge nobody here can answer leaves the token, and a setting done without
+// a word is done.
+func TestStrangeChallenge(t *testing.T) {
+	cam := newCamera(t, "dahua")
+	s := answering(t, false, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if op := string(b); !cam.tokenOK(op) {
+			w.Header().Set("WWW-Authenticate", `Digest realm="cam", nonce="n", qop="auth-int", algorithm=SHA-512-256`)
+			w.Header().Add("WWW-Authenticate", `Negotiate`)
+			w.WriteHeader(401)
+		} else if strings.Contains(op, "GetHostname") {
+			io.WriteString(w, "<Envelope><Body><GetHostnameResponse/></Body></Envelope>")
+		}
+	})
+	c, err := New(Config{URL: s.URL, Username: testUser, Password: testPassword})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if _, err := c.Device.GetHostname(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := c.Device.SetHostname(t.Context(), "gate"); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Device.GetScopes(t.Context()); ReasonOf(err) != NotONVIF {
+		t.Error(err)
+	}
+}
+
 // What a user may not do is told apart from a wrong password.
 func TestUserLevel(t *testing.T) {
 	cam := newCamera(t, "dahua")
@@ -347,7 +377,9 @@ func TestDialIsTheCallers(t *testing.T) {
 	}
 	refusal := errors.New("not from this network")
 	err := dialling(t, cam.URL, func(c *Config) {
-		c.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, fault.Wrap(fault.Forbidden, refusal, "the address is not allowed", "") }
+		c.Dial = func(context.Context, string, string) (net.Conn, error) {
+			return nil, fault.Wrap(fault.Forbidden, refusal, "the address is not allowed", "")
+		}
 	})
 	if !errors.Is(err, refusal) || fault.KindOf(err) != fault.Forbidden {
 		t.Errorf("%v", err)

@@ -62,6 +62,8 @@ func everything(ctx context.Context, c *Client) {
 		m.SetAudioOutputConfiguration(ctx, AudioOutputConfiguration{Configuration{"o", "out", 1}, "0", "www.onvif.org/ver20/HalfDuplex/Server", 50})
 		m.GetAudioOutputConfigurationOptions(ctx, "o")
 		m.GetAudioDecoderConfigurations(ctx)
+		m.GetMetadataConfigurations(ctx)
+		m.SetMetadataConfiguration(ctx, MetadataConfiguration{Configuration: Configuration{"m", "meta", 1}, PTZStatus: true, Events: true, Analytics: true, CompressionType: "None"})
 		m.GetAudioDecoderConfigurationOptions(ctx, "d")
 	}
 	jpeg := encoder

@@ -81,8 +81,8 @@ func (c *Client) do(ctx context.Context, x exchange) (*Element, error) {
 			switch {
 			case again:
 				next = how&byToken | byDigest
-			case errors.Is(err, digest.ErrClearBasic) && how == 0 && c.cfg.Auth == Auto:
-				next = byToken // nothing is sent in clear by this
+			case how == 0 && c.cfg.Auth == Auto:
+				next = byToken // nothing offered that can be answered; a token shows nothing in clear
 			case errors.Is(err, digest.ErrClearBasic):
 				c.mu.Unlock()
 				return nil, failure(ClearBasic, nil)
@@ -152,7 +152,7 @@ func (c *Client) post(ctx context.Context, x exchange, how mode) (*Element, []st
 	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	// A connection the device closed while it was idle is no failure: what
-	// only asks is asked again.
+	// only asks ("Get") is asked again.
 	tries := 1
 	if strings.HasPrefix(x.body.Name, "Get") {
 		tries = 2
@@ -202,7 +202,10 @@ func (c *Client) post(ctx context.Context, x exchange, how mode) (*Element, []st
 			return nil, nil, failure(BadXML, err)
 		}
 	} else if r.status/100 == 2 {
-		return nil, nil, failuref(NotONVIF, "an empty answer")
+		if tries == 2 {
+			return nil, nil, failuref(NotONVIF, "an empty answer")
+		}
+		return &Element{}, nil, nil // done, and nothing said
 	}
 	return nil, r.header.Values("Www-Authenticate"), statusError(r.status)
 }
@@ -247,7 +250,9 @@ func (c *Client) http1(ctx context.Context, method, address string, body []byte,
 		req.Header.Set("User-Agent", c.cfg.UserAgent)
 		if sign {
 			c.mu.Lock()
-			req.Header["Authorization"] = []string{c.signer.Sign(method, req.URL.RequestURI())}
+			if a := c.signer.Sign(method, req.URL.RequestURI()); a != "" {
+				req.Header.Set("Authorization", a)
+			}
 			c.mu.Unlock()
 		}
 		r, err := c.roundTrip(req, limit)

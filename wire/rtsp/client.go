@@ -292,11 +292,11 @@ func (c *Client) connect(ctx context.Context) error {
 		conn = secure
 	}
 	c.conn, c.rd, c.answered = conn, newReader(readStart, readMax, clientMost), false
-	c.auth = signer{clearOK: c.at.tls, offers: c.auth.offers, at: c.auth.at, nc: c.auth.nc}
+	c.auth.ClearOK, c.auth.User, c.auth.Password = c.at.tls, "", ""
 	if strings.EqualFold(c.at.host, c.home.host) && (c.at.tls || !c.home.tls) {
-		c.auth.user, c.auth.password = c.cfg.Username, c.cfg.Password
+		c.auth.User, c.auth.Password = c.cfg.Username, c.cfg.Password
 	} else {
-		c.auth.offers = nil
+		c.auth.Reset()
 	}
 	return nil
 }
@@ -398,7 +398,7 @@ func (c *Client) do(ctx context.Context, method, uri string, extra []field) (*me
 		}
 		if err != nil {
 			// Some cameras close the connection behind every 401.
-			if ReasonOf(err) != Ended || reconnected || c.session != "" || len(c.auth.offers) == 0 {
+			if ReasonOf(err) != Ended || reconnected || c.session != "" || !c.auth.Armed() {
 				return nil, err
 			}
 			reconnected = true
@@ -445,7 +445,7 @@ func (c *Client) send(method, uri string, extra []field) error {
 	m.add("CSeq", strconv.FormatUint(uint64(c.cseq), 10))
 	m.add("User-Agent", c.cfg.UserAgent)
 	m.add("Session", c.session)
-	m.add("Authorization", c.auth.sign(method, m.uri))
+	m.add("Authorization", c.auth.Sign(method, m.uri))
 	for _, f := range extra {
 		m.add(f.name, f.value)
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/bartizan-vms/bartizan/wire/digest"
 )
 
 // gate is a server's side of signing in, one a connection: a nonce is good for
@@ -31,17 +33,17 @@ func (c *conn) check(ctx context.Context, m *message) (user string, ok, stale, w
 	if c.s.cfg.Anonymous && c.s.cfg.Authenticate == nil && c.s.cfg.VerifyBasic == nil {
 		return "", true, false, false
 	}
-	all := parseChallenges(m.header.get("authorization"))
+	all := digest.Parse(m.header.get("authorization"))
 	if len(all) == 0 {
 		return "", c.s.cfg.Anonymous, false, false
 	}
 	a := all[0]
-	switch a.scheme {
+	switch a.Scheme {
 	case "basic":
 		if !c.tls { // the password has been shown to the wire: do not reward it
 			return "", false, false, false
 		}
-		b, err := base64.StdEncoding.DecodeString(a.token)
+		b, err := base64.StdEncoding.DecodeString(a.Token)
 		user, password, found := strings.Cut(string(b), ":")
 		if err != nil || !found {
 			return "", false, false, true
@@ -62,11 +64,11 @@ func (c *conn) basic(ctx context.Context, user, password string) bool {
 	return found && secret.Password != "" && same
 }
 
-func (c *conn) digest(ctx context.Context, m *message, a challenge) (user string, ok, stale, wrong bool) {
-	p := a.params
-	alg, known := algorithmOf(a)
+func (c *conn) digest(ctx context.Context, m *message, a digest.Challenge) (user string, ok, stale, wrong bool) {
+	p := a.Params
+	alg, known := digest.AlgorithmOf(a)
 	qop := strings.ToLower(p["qop"])
-	if c.s.cfg.Authenticate == nil || !known || alg.ss || p["realm"] != c.s.cfg.Realm || qop != "" && qop != "auth" ||
+	if c.s.cfg.Authenticate == nil || !known || alg.Session || p["realm"] != c.s.cfg.Realm || qop != "" && qop != "auth" ||
 		len(p["username"]) > 256 || len(p["cnonce"]) > 256 || !sameResource(p["uri"], m.uri) {
 		return "", false, false, true
 	}
@@ -83,14 +85,14 @@ func (c *conn) digest(ctx context.Context, m *message, a challenge) (user string
 	user = p["username"]
 	secret, found := c.s.cfg.Authenticate(ctx, user)
 	ha1 := secret.HA1MD5
-	if alg.sha {
+	if alg.SHA256 {
 		ha1 = secret.HA1SHA256
 	}
 	if ha1 == "" {
 		found = found && secret.Password != ""
-		ha1 = alg.hash(user, c.s.cfg.Realm, secret.Password)
+		ha1 = alg.Hash(user, c.s.cfg.Realm, secret.Password)
 	}
-	want := alg.response(strings.ToLower(ha1), m.method, p["uri"], p["nonce"], p["qop"], p["nc"], p["cnonce"])
+	want := alg.Response(strings.ToLower(ha1), m.method, p["uri"], p["nonce"], p["qop"], p["nc"], p["cnonce"])
 	same := subtle.ConstantTimeCompare([]byte(want), []byte(strings.ToLower(p["response"]))) == 1
 	switch {
 	case !found || !same:
@@ -123,7 +125,7 @@ func sameResource(signed, asked string) bool {
 // only MD5 and take the last Digest.
 func (c *conn) challenges(r *message, stale bool) {
 	c.gate.nonce, c.gate.made, c.gate.nc = rand.Text(), time.Now(), 0
-	realm := quote(c.s.cfg.Realm)
+	realm := digest.Quote(c.s.cfg.Realm)
 	if c.tls {
 		r.add("WWW-Authenticate", "Basic realm="+realm)
 	}
@@ -135,7 +137,7 @@ func (c *conn) challenges(r *message, stale bool) {
 		algorithms = []string{"SHA-256", "MD5"}
 	}
 	for _, alg := range algorithms {
-		v := "Digest realm=" + realm + ", nonce=" + quote(c.gate.nonce) + ", algorithm=" + alg + `, qop="auth"`
+		v := "Digest realm=" + realm + ", nonce=" + digest.Quote(c.gate.nonce) + ", algorithm=" + alg + `, qop="auth"`
 		if stale {
 			v += ", stale=true"
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
+	"github.com/bartizan-vms/bartizan/wire/digest"
 	"github.com/bartizan-vms/bartizan/wire/media"
 )
 
@@ -155,11 +156,11 @@ func TestDigestOnTheServer(t *testing.T) {
 	}
 	// sign answers the newest challenge with algorithm number i.
 	sign := func(i int, method, uri, nc string) string {
-		c := parseChallenges(offers[i])[0]
-		a, _ := algorithmOf(c)
-		n := c.params["nonce"]
+		c := digest.Parse(offers[i])[0]
+		a, _ := digest.AlgorithmOf(c)
+		n := c.Params["nonce"]
 		return fmt.Sprintf("Authorization: Digest username=\"viewer\", realm=\"r\", nonce=%q, uri=%q, algorithm=%s, qop=auth, nc=%s, cnonce=\"c\", response=%q\r\n",
-			n, uri, a.name, nc, a.response(a.hash("viewer", "r", "p:ss\"word"), method, uri, n, "auth", nc, "c"))
+			n, uri, a.Name, nc, a.Response(a.Hash("viewer", "r", "p:ss\"word"), method, uri, n, "auth", nc, "c"))
 	}
 	once := sign(0, "DESCRIBE", "rtsp://h/cam", "00000001")
 	if m := k.ask("DESCRIBE", "rtsp://h/cam", once); m.status != 200 {

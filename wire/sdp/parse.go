@@ -119,8 +119,6 @@ func (sec *section) attribute(name, v string) {
 	switch name {
 	case "control":
 		sec.Control = v
-	case "x-onvif-track":
-		sec.ONVIFTrack = v
 	case "rtpmap", "fmtp":
 		number, rest, _ := strings.Cut(v, " ")
 		n, err := strconv.ParseUint(number, 10, 7)
@@ -143,6 +141,8 @@ func (sec *section) attribute(name, v string) {
 		if len(sec.types) < 32 { // an m= line that forgot its payload type
 			sec.types = append(sec.types, pt)
 		}
+	case "x-onvif-track":
+		sec.ONVIFTrack = v
 	}
 }
 

@@ -50,12 +50,14 @@ type Media struct {
 	Channels    int               // audio: channels of the rtpmap, 1 when unstated
 	Fmtp        map[string]string // a=fmtp of PayloadType; names in lower case, values as written
 	Direction   Direction
-	ONVIFTrack  string // a=x-onvif-track: which track of a recording this is; "" when not told
 	// Track is what the section describes as far as the description tells:
 	// Codec Unknown when it is none we carry; Config nil when the parameter
 	// sets are not there (they then come in band).
 	Track media.Track
 	AAC   AAC
+	// ONVIFTrack is a=x-onvif-track: which track of a recording this is; ""
+	// when not told (ONVIF Streaming §6.2).
+	ONVIFTrack string
 }
 
 // AAC says how AAC is laid in RTP packets.
