@@ -219,7 +219,7 @@ func editable[R, V any](s *server, x thing[R, V]) {
 	on := func(id string) security.Resource { return security.Resource{Kind: x.one, ID: clip(id, 64)} }
 	onRights(s, huma.Operation{Method: "POST", Path: path, OperationID: "add-" + x.one, Summary: "Make " + x.words, DefaultStatus: 201}, security.ActPeople, change,
 		func(ctx context.Context, a *asker, in *body[R]) (out *body[V], err error) {
-			err = s.changes(ctx, a, x.one+".add", on(""), "", toJSON(in.Body), func() error {
+			err = s.changes(ctx, a, x.one+".add", on(""), "", toJSON(in.Body), func(ctx context.Context) error {
 				v, err := x.put(ctx, a, "", in.Body)
 				out = &body[V]{v}
 				return err
@@ -232,7 +232,7 @@ func editable[R, V any](s *server, x thing[R, V]) {
 			if err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, x.one+".change", on(in.ID), toJSON(before), toJSON(in.Body), func() error {
+			err = s.changes(ctx, a, x.one+".change", on(in.ID), toJSON(before), toJSON(in.Body), func(ctx context.Context) error {
 				v, err := x.put(ctx, a, in.ID, in.Body)
 				out = &body[V]{v}
 				return err
@@ -245,7 +245,7 @@ func editable[R, V any](s *server, x thing[R, V]) {
 			if err != nil {
 				return nil, err
 			}
-			return nil, s.changes(ctx, a, x.one+".end", on(in.ID), toJSON(before), "", func() error { return x.end(ctx, a, in.ID) })
+			return nil, s.changes(ctx, a, x.one+".end", on(in.ID), toJSON(before), "", func(ctx context.Context) error { return x.end(ctx, a, in.ID) })
 		})
 }
 
@@ -360,7 +360,7 @@ func (s *server) listRoutes() {
 		})
 	onRights(s, huma.Operation{Method: "POST", Path: path, OperationID: "add-list-rule", Summary: "Admit a network, or keep one out", DefaultStatus: 201}, security.ActSystemConfigure, change,
 		func(ctx context.Context, a *asker, in *body[ListRequest]) (out *body[ListEntry], err error) {
-			err = s.changes(ctx, a, "list.add", security.Resource{Kind: "list"}, "", toJSON(in.Body), func() (err error) {
+			err = s.changes(ctx, a, "list.add", security.Resource{Kind: "list"}, "", toJSON(in.Body), func(ctx context.Context) (err error) {
 				out, err = put(ctx, a, "", in.Body)
 				return err
 			})
@@ -372,7 +372,7 @@ func (s *server) listRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "list.change", security.Resource{Kind: "list", ID: in.ID}, toJSON(before), toJSON(in.Body), func() (err error) {
+			err = s.changes(ctx, a, "list.change", security.Resource{Kind: "list", ID: in.ID}, toJSON(before), toJSON(in.Body), func(ctx context.Context) (err error) {
 				out, err = put(ctx, a, in.ID, in.Body)
 				return err
 			})
@@ -384,7 +384,7 @@ func (s *server) listRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return nil, s.changes(ctx, a, "list.end", security.Resource{Kind: "list", ID: in.ID}, toJSON(before), "", func() error { return s.Rights.EndRule(ctx, a.Subject, in.ID) })
+			return nil, s.changes(ctx, a, "list.end", security.Resource{Kind: "list", ID: in.ID}, toJSON(before), "", func(ctx context.Context) error { return s.Rights.EndRule(ctx, a.Subject, in.ID) })
 		})
 }
 
@@ -409,7 +409,7 @@ func (s *server) approvalRoutes() {
 			if on.Kind == "" {
 				on.Kind = "camera"
 			}
-			err = s.changes(ctx, a, "request.add", on, "", toJSON(in.Body), func() error {
+			err = s.changes(ctx, a, "request.add", on, "", toJSON(in.Body), func(ctx context.Context) error {
 				r, err := s.Rights.Ask(ctx, a.Subject, security.Action(in.Body.Action), on, in.Body.Reason, time.Duration(in.Body.Minutes*float64(time.Minute)))
 				out = &body[Approval]{approvalOut(r)}
 				return err
@@ -433,7 +433,7 @@ func (s *server) approvalRoutes() {
 						before = approvalOut(r)
 					}
 				}
-				err = s.changes(ctx, a, d.action, security.Resource{Kind: "request", ID: in.ID}, toJSON(before), toJSON(map[string]string{"requester": before.RequesterName, "approver": a.Name, "answer": in.Body.Answer}), func() error {
+				err = s.changes(ctx, a, d.action, security.Resource{Kind: "request", ID: in.ID}, toJSON(before), toJSON(map[string]string{"requester": before.RequesterName, "approver": a.Name, "answer": in.Body.Answer}), func(ctx context.Context) error {
 					r, err := s.Rights.Decide(ctx, a.Subject, in.ID, d.yes, in.Body.Answer)
 					out = &body[Approval]{approvalOut(r)}
 					return err
@@ -447,7 +447,7 @@ func (s *server) approvalRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return in, s.changes(ctx, a, "access.four-eyes", security.Resource{Kind: "system"}, toJSON(before), toJSON(in.Body.Actions), func() error {
+			return in, s.changes(ctx, a, "access.four-eyes", security.Resource{Kind: "system"}, toJSON(before), toJSON(in.Body.Actions), func(ctx context.Context) error {
 				return s.Rights.SetFourEyes(ctx, a.Subject, these[security.Action](in.Body.Actions))
 			})
 		})

@@ -39,6 +39,7 @@ var strangers = map[string]bool{
 	"POST /api/v1/session/passkey/options": true, "POST /api/v1/session/passkey": true, "GET /api/v1/session/company": true, "POST /api/v1/session/company": true,
 	"GET /api/v1/session/company/callback": true, "POST /api/v1/invitation": true, "POST /api/v1/invitation/totp": true, "POST /api/v1/invitation/passkey": true,
 	"POST /api/v1/invitation/accept": true, "POST /api/v1/devices/enrol": true, "POST /api/v1/devices/certificate": true, "POST /api/v1/devices/renew": true,
+	"GET /api/v1/devices/revoked.crl": true,
 }
 
 // TestEveryRouteIsGuarded walks every operation of the document: without
@@ -325,7 +326,7 @@ func TestTrailThatTakesNothing(t *testing.T) {
 			t.Errorf("%s %s: %d %s", c[0], c[1], a.status, a.body)
 		}
 	}
-	if len(s.added) != 0 || !s.ended {
+	if len(s.added) != 0 || s.ended {
 		t.Error("what the trail did not take was done")
 	}
 }

@@ -156,21 +156,3 @@ func sendBytes(b []byte, kind string) *huma.StreamResponse {
 func plainPaths(doc []byte) []byte {
 	return []byte(strings.ReplaceAll(string(doc), "{path...}", "{path}"))
 }
-
-// carries makes a change whose entry goes into the transaction of the change
-// itself, so that neither stands without the other: do must hand its context on
-// to the database. Where nothing was written there, the entry is written after.
-func (s *server) carries(ctx context.Context, a *asker, action string, res security.Resource, before, after string, do func(context.Context) error) error {
-	e := s.entry(a, action, res)
-	e.Before, e.After = before, after
-	with, carried := security.Carry(ctx, e)
-	err := do(with)
-	if err != nil {
-		s.failed(ctx, a, action, res, err)
-		return err
-	}
-	if carried.IsWritten() {
-		return nil
-	}
-	return s.write(context.WithoutCancel(ctx), e)
-}

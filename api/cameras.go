@@ -45,6 +45,7 @@ type Camera struct {
 	Keep        Keep       `json:"keep"`
 	Created     *time.Time `json:"created,omitempty"`
 	Status      Status     `json:"status"`
+	Can         *CameraCan `json:"can,omitempty" doc:"What its device can do; absent when not known."`
 }
 
 // Status is how a camera is.
@@ -177,7 +178,7 @@ func (s *server) cameraRoutes() {
 			r := in.Body
 			ctx, cancel := until(ctx, a.done)
 			defer cancel()
-			err = s.changes(ctx, a, "cameras.probe", security.Resource{Kind: "camera"}, "", toJSON(map[string]string{"url": bare(r.URL)}), func() error {
+			err = s.acts(ctx, a, "cameras.probe", security.Resource{Kind: "camera"}, "", toJSON(map[string]string{"url": bare(r.URL)}), func() error {
 				p, err := s.Cameras.Probe(ctx, vms.ProbeRequest{URL: r.URL, Username: r.Username, Password: r.Password, Transport: vms.Transport(r.Transport), Pin: r.Pin})
 				if err != nil {
 					return err
@@ -219,7 +220,7 @@ func (s *server) cameraRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return nil, s.carries(ctx, a, "cameras.remove", onCamera(id), toJSON(s.settings(c)), "", func(ctx context.Context) error { return s.Cameras.Remove(ctx, id) })
+			return nil, s.changes(ctx, a, "cameras.remove", onCamera(id), toJSON(s.settings(c)), "", func(ctx context.Context) error { return s.Cameras.Remove(ctx, id) })
 		})
 }
 
@@ -237,18 +238,14 @@ func (s *server) addCamera(ctx context.Context, a *asker, r CameraRequest) (out 
 	told := r
 	told.Password = ""
 	told.MainURL, told.SubURL = bare(r.MainURL), bare(r.SubURL)
-	err = s.changes(ctx, a, "cameras.add", security.Resource{Kind: "camera"}, "", toJSON(told), func() error {
+	err = s.changes(ctx, a, "cameras.add", security.Resource{Kind: "camera"}, "", toJSON(told), func(ctx context.Context) error {
 		c, err := s.Cameras.Add(ctx, vms.NewCamera{
 			Name: r.Name, MainURL: r.MainURL, SubURL: r.SubURL, Username: r.Username, Password: r.Password,
 			Transport: vms.Transport(r.Transport), Pin: strings.ToLower(r.Pin), Record: recordIn(r.Record), Keep: keepIn(r.Keep),
+			Disabled: r.Enabled != nil && !*r.Enabled,
 		})
 		if err != nil {
 			return err
-		}
-		if r.Enabled != nil && !*r.Enabled {
-			if c, err = s.Cameras.Update(ctx, c.ID, vms.CameraPatch{Enabled: r.Enabled}); err != nil {
-				return err
-			}
 		}
 		out = &body[Camera]{s.camera(c)}
 		return nil
@@ -284,7 +281,7 @@ func (s *server) changeCamera(ctx context.Context, a *asker, name string, r Came
 			*u = &b
 		}
 	}
-	err = s.carries(ctx, a, "cameras.change", onCamera(id), toJSON(s.settings(before)), toJSON(told), func(ctx context.Context) error {
+	err = s.changes(ctx, a, "cameras.change", onCamera(id), toJSON(s.settings(before)), toJSON(told), func(ctx context.Context) error {
 		c, err := s.Cameras.Update(ctx, id, p)
 		if err != nil {
 			return err
@@ -338,6 +335,10 @@ func (s *server) camera(c vms.CameraStatus) Camera {
 		Keep:    Keep{Days: c.Keep.Age.Hours() / 24, MaxBytes: c.Keep.Bytes},
 		Created: when(c.Created),
 		Status:  Status{State: string(c.State), Since: when(c.Since), Cause: string(c.Cause), Message: c.Message, Advice: c.Advice, Streams: []Stream{}},
+	}
+	if c.Can != nil {
+		can := CameraCan(*c.Can)
+		out.Can = &can
 	}
 	if out.Transport == "" {
 		out.Transport = string(vms.TransportAuto)

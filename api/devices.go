@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/security"
@@ -81,7 +82,7 @@ func (s *server) deviceRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "device.code", security.Resource{Kind: "device"}, "", toJSON(in.Body), func() error {
+			err = s.acts(ctx, a, "device.code", security.Resource{Kind: "device"}, "", toJSON(in.Body), func() error {
 				code, ends, err := s.Devices.NewCode(ctx, a.Subject, in.Body.Name)
 				out = &body[EnrolmentCode]{EnrolmentCode{code.Reveal(), when(ends)}}
 				return err
@@ -93,19 +94,15 @@ func (s *server) deviceRoutes() {
 			if s.Devices == nil {
 				return nil, errHere
 			}
-			d, err := s.Devices.Enrol(ctx, in.Body.Code, []byte(in.Body.CSR), o)
-			e := s.entry(stranger(o, ""), "device.enrol", on(d.ID))
+			e := s.entry(stranger(o, ""), "device.enrol", on(""))
+			with, _ := security.Carry(ctx, e)
+			d, err := s.Devices.Enrol(with, in.Body.Code, []byte(in.Body.CSR), o)
 			if err != nil {
 				// A code that served already is an alarm (somebody else has it).
 				e.Outcome, e.Detail = security.Refused, fault.Message(err)
 				if werr := s.write(ctx, e); werr != nil {
 					return nil, werr
 				}
-				return nil, err
-			}
-			e.After = toJSON(device(d))
-			if err := s.write(ctx, e); err != nil {
-				_ = s.Devices.Revoke(context.WithoutCancel(ctx), d.ID)
 				return nil, err
 			}
 			return &body[Device]{device(d)}, nil
@@ -130,7 +127,7 @@ func (s *server) deviceRoutes() {
 				return nil, fault.New(fault.Unauthenticated, "the connection shows no device certificate", "connect with the certificate that is to be renewed")
 			}
 			var b []byte
-			err := s.changes(ctx, stranger(o, o.MachineName), "device.renew", on(o.Machine), "", "", func() (err error) {
+			err := s.changes(ctx, stranger(o, o.MachineName), "device.renew", on(o.Machine), "", "", func(ctx context.Context) (err error) {
 				b, err = s.Devices.Renew(ctx, o.Machine, []byte(in.Body.CSR))
 				return err
 			})
@@ -138,6 +135,24 @@ func (s *server) deviceRoutes() {
 				return nil, err
 			}
 			return &body[DeviceCertificate]{DeviceCertificate{string(b)}}, nil
+		})
+	// RFC 5280 §5, RFC 2585 §3. Whoever is shown one of our certificates may ask
+	// whether it still counts.
+	open(s, huma.Operation{Method: "GET", Path: "/api/v1/devices/revoked.crl", OperationID: "get-revoked", Summary: "The certificates of devices that are refused, signed (a CRL)", Tags: tags, Responses: bytesOf("application/pkix-crl")},
+		func(context.Context, security.Origin, *nothing) (*huma.StreamResponse, error) {
+			if s.Devices == nil {
+				return nil, errHere
+			}
+			der, err := s.Devices.Revoked()
+			if err != nil {
+				return nil, err
+			}
+			return &huma.StreamResponse{Body: func(c huma.Context) {
+				_, w := humago.Unwrap(c)
+				w.Header().Set("Content-Type", "application/pkix-crl")
+				w.Header().Set("Cache-Control", "public, max-age=60")
+				_, _ = w.Write(der)
+			}}, nil
 		})
 	guarded(s, huma.Operation{Method: "POST", Path: "/api/v1/devices/{id}/approve", OperationID: "approve-device", Summary: "Sign a device's certificate", Tags: tags}, security.ActPeople, change,
 		func(ctx context.Context, a *asker, in *WithID) (out *body[Device], err error) {
@@ -147,7 +162,7 @@ func (s *server) deviceRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "device.approve", on(in.ID), "", "", func() error {
+			err = s.changes(ctx, a, "device.approve", on(in.ID), "", "", func(ctx context.Context) error {
 				d, err := s.Devices.Approve(ctx, in.ID)
 				out = &body[Device]{device(d)}
 				return err
@@ -159,6 +174,6 @@ func (s *server) deviceRoutes() {
 			if s.Devices == nil {
 				return nil, errHere
 			}
-			return nil, s.changes(ctx, a, "device.revoke", on(in.ID), "", "", func() error { return s.Devices.Revoke(ctx, in.ID) })
+			return nil, s.changes(ctx, a, "device.revoke", on(in.ID), "", "", func(ctx context.Context) error { return s.Devices.Revoke(ctx, in.ID) })
 		})
 }

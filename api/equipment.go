@@ -194,7 +194,7 @@ func (s *server) equipmentRoutes() {
 			}
 			ctx, cancel := until(ctx, a.done)
 			defer cancel()
-			err = s.changes(ctx, a, "cameras.discover", security.Resource{Kind: "system"}, "", toJSON(in.Body), func() error {
+			err = s.acts(ctx, a, "cameras.discover", security.Resource{Kind: "system"}, "", toJSON(in.Body), func() error {
 				d, err := s.Equipment.Discover(ctx, vms.DiscoverQuery{Networks: in.Body.Networks, Within: time.Duration(in.Body.Seconds * float64(time.Second))})
 				out = &body[DiscoveryResult]{s.discovery(ctx, a, d)}
 				return err
@@ -228,7 +228,7 @@ func (s *server) equipmentRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			err = s.carries(ctx, a, "cameras.approve", onCamera(id), toJSON(identityOut(before)), toJSON(in.Body), func(ctx context.Context) (err error) {
+			err = s.changes(ctx, a, "cameras.approve", onCamera(id), toJSON(identityOut(before)), toJSON(in.Body), func(ctx context.Context) (err error) {
 				out, err = deviceBody(d.Approve(ctx, id, in.Body.Serial, in.Body.Pin))
 				return err
 			})
@@ -236,7 +236,7 @@ func (s *server) equipmentRoutes() {
 		})
 	deviceRoute(s, huma.Operation{Method: "POST", Path: path + "/check", OperationID: "check-camera-device", Summary: "Look at the device now"}, security.ActConfigure, change, withID,
 		func(ctx context.Context, a *asker, d vms.Devices, id vms.CameraID, _ *WithID) (out *body[CameraDevice], err error) {
-			err = s.changes(ctx, a, "cameras.check", onCamera(id), "", "", func() (err error) {
+			err = s.acts(ctx, a, "cameras.check", onCamera(id), "", "", func() (err error) {
 				out, err = deviceBody(d.Check(ctx, id))
 				return err
 			})
@@ -244,7 +244,7 @@ func (s *server) equipmentRoutes() {
 		})
 	deviceRoute(s, huma.Operation{Method: "POST", Path: path + "/prepare", OperationID: "prepare-camera-device", Summary: "Bring its settings to what is wanted"}, security.ActConfigure, change, withID,
 		func(ctx context.Context, a *asker, d vms.Devices, id vms.CameraID, _ *WithID) (out *body[CameraDevice], err error) {
-			err = s.changes(ctx, a, "cameras.prepare", onCamera(id), "", "", func() (err error) {
+			err = s.acts(ctx, a, "cameras.prepare", onCamera(id), "", "", func() (err error) {
 				out, err = deviceBody(d.Prepare(ctx, id))
 				return err
 			})
@@ -252,11 +252,11 @@ func (s *server) equipmentRoutes() {
 		})
 	deviceRoute(s, huma.Operation{Method: "POST", Path: path + "/reboot", OperationID: "reboot-camera-device", Summary: "Restart the camera", DefaultStatus: 202}, security.ActConfigure, change, withID,
 		func(ctx context.Context, a *asker, d vms.Devices, id vms.CameraID, _ *WithID) (*struct{}, error) {
-			return nil, s.changes(ctx, a, "cameras.reboot", onCamera(id), "", "", func() error { return d.Reboot(ctx, id) })
+			return nil, s.acts(ctx, a, "cameras.reboot", onCamera(id), "", "", func() error { return d.Reboot(ctx, id) })
 		})
 	deviceRoute(s, huma.Operation{Method: "POST", Path: path + "/password", OperationID: "rotate-camera-password", Summary: "Give the camera a new password, kept sealed", DefaultStatus: 204}, security.ActConfigure, change, withID,
 		func(ctx context.Context, a *asker, d vms.Devices, id vms.CameraID, _ *WithID) (*struct{}, error) {
-			return nil, s.changes(ctx, a, "cameras.password", onCamera(id), "", "", func() error { return d.RotatePassword(ctx, id) })
+			return nil, s.acts(ctx, a, "cameras.password", onCamera(id), "", "", func() error { return d.RotatePassword(ctx, id) })
 		})
 	s.steeringRoutes()
 }
@@ -299,7 +299,7 @@ func (s *server) enrol(ctx context.Context, a *asker, r EnrolmentRequest) (out *
 			return nil, err
 		}
 	}
-	err = s.changes(ctx, a, "cameras.enrol", security.Resource{Kind: "system"}, "", toJSON(told), func() error {
+	err = s.acts(ctx, a, "cameras.enrol", security.Resource{Kind: "system"}, "", toJSON(told), func() error {
 		id, err := s.Equipment.Enrol(ctx, q)
 		out = &body[EnrolmentID]{EnrolmentID{id}}
 		return err
@@ -330,11 +330,10 @@ func identityOut(d vms.DeviceStatus) CameraIdentity {
 }
 
 func cameraDevice(d vms.DeviceStatus) CameraDevice {
-	c := d.Can
 	out := CameraDevice{
 		ONVIF: d.ONVIF, Address: d.Address, Maker: d.Maker, Model: d.Model, Firmware: d.Firmware, Serial: d.Serial, Hardware: d.Hardware,
 		Reachable: d.Reachable, Message: sentence(d.Message), Checked: when(d.Checked),
-		Can:      CameraCan{c.PTZ, c.Presets, c.Home, c.Tours, c.Imaging, c.Masks, c.AudioOut, c.Events, c.Analytics, c.Recording, c.Signing, c.TLS, c.Reboot, c.Firmware},
+		Can:      CameraCan(d.Can),
 		Password: CameraPassword{d.Rotated != 0, when(d.Rotated)}, Identity: identityOut(d), Settings: []CameraDrift{}, Unsafe: append([]string{}, d.Unsafe...),
 	}
 	if d.ClockAt != timebase.Wall(0) {

@@ -123,17 +123,23 @@ func (w *world) who(secret, want string, via security.Via, o security.Origin) (s
 	return sub, w.done, nil
 }
 func (w *world) SetupPending() bool { return true }
-func (w *world) Setup(_ context.Context, n security.NewUser, _ security.Origin) (security.Welcome, error) {
+func (w *world) Setup(ctx context.Context, n security.NewUser, _ security.Origin) (security.Welcome, error) {
 	if n.Token != "setup" {
 		return security.Welcome{}, fault.New(fault.Unauthenticated, "the set-up link is wrong", "take the one the program printed")
 	}
+	if err := w.carry(ctx); err != nil {
+		return security.Welcome{}, err
+	}
 	return security.Welcome{User: n.Name, TOTPURI: "otpauth://x", Recovery: []string{"r1"}, APIToken: goodToken}, nil
 }
-func (w *world) Login(_ context.Context, l security.Login, o security.Origin) (security.Subject, string, error) {
+func (w *world) Login(ctx context.Context, l security.Login, o security.Origin) (security.Subject, string, error) {
 	if l.Password != userPassword {
 		return security.Subject{}, "", fault.New(fault.Unauthenticated, "user name, password or code is wrong", "try again")
 	}
 	s, _, err := w.who(goodCookie, goodCookie, security.ViaSession, o)
+	if err == nil {
+		err = w.carry(ctx)
+	}
 	return s, goodCookie, err
 }
 func (w *world) Session(_ context.Context, c string, o security.Origin) (security.Subject, <-chan struct{}, error) {
@@ -157,7 +163,10 @@ func (w *world) EndSession(context.Context, security.Subject, string) error { w.
 func (w *world) Tokens(context.Context, security.Subject) ([]security.TokenInfo, error) {
 	return nil, nil
 }
-func (w *world) NewToken(_ context.Context, _ security.Subject, name string, _ time.Duration) (security.TokenInfo, security.Secret, error) {
+func (w *world) NewToken(ctx context.Context, _ security.Subject, name string, _ time.Duration) (security.TokenInfo, security.Secret, error) {
+	if err := w.carry(ctx); err != nil {
+		return security.TokenInfo{}, "", err
+	}
 	return security.TokenInfo{ID: "t1", Name: name}, "fresh-token", nil
 }
 func (w *world) EndToken(context.Context, security.Subject, string) error { return nil }
@@ -243,7 +252,10 @@ func (w *world) Get(_ context.Context, id vms.CameraID) (vms.CameraStatus, error
 	}
 	return c, nil
 }
-func (w *world) Add(_ context.Context, n vms.NewCamera) (vms.CameraStatus, error) {
+func (w *world) Add(ctx context.Context, n vms.NewCamera) (vms.CameraStatus, error) {
+	if err := w.carry(ctx); err != nil {
+		return vms.CameraStatus{}, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.added = append(w.added, n)

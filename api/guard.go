@@ -276,7 +276,7 @@ func (s *server) guardRoutes() {
 			if s.Guard == nil {
 				return nil, none
 			}
-			err = s.changes(ctx, a, "ban.add", security.Resource{Kind: "ban"}, "", toJSON(in.Body), func() error {
+			err = s.changes(ctx, a, "ban.add", security.Resource{Kind: "ban"}, "", toJSON(in.Body), func(ctx context.Context) error {
 				b, err := s.Guard.Ban(ctx, a.Subject, security.NewBan{Network: in.Body.Network, Reason: in.Body.Reason, Life: time.Duration(in.Body.Minutes) * time.Minute})
 				if err == nil {
 					out = &body[Ban]{banOf(b)}
@@ -290,7 +290,7 @@ func (s *server) guardRoutes() {
 			if s.Guard == nil {
 				return nil, none
 			}
-			return nil, s.changes(ctx, a, "ban.lift", security.Resource{Kind: "ban", ID: in.ID}, "", "", func() error { return s.Guard.Unban(ctx, a.Subject, in.ID) })
+			return nil, s.changes(ctx, a, "ban.lift", security.Resource{Kind: "ban", ID: in.ID}, "", "", func(ctx context.Context) error { return s.Guard.Unban(ctx, a.Subject, in.ID) })
 		})
 	guarded(s, huma.Operation{Method: "GET", Path: "/api/v1/intrusion/signals", OperationID: "get-signals", Summary: "What attackers did, counted", Tags: []string{"intrusion"}}, security.ActSystem, view,
 		func(ctx context.Context, _ *asker, _ *nothing) (*body[Signs], error) {

@@ -214,7 +214,7 @@ func TestBanRoutes(t *testing.T) {
 	if a := s.ask("GET", "/api/v1/intrusion/signals", ""); !strings.Contains(a.body, `"count":3`) {
 		t.Errorf("%s", a.body)
 	}
-	if len(s.entries("ban.add")) != 1 || len(s.entries("ban.lift")) != 3 {
+	if len(s.entries("ban.add")) != 1 || len(s.entries("ban.lift")) != 2 {
 		t.Errorf("trail: %d added, %d lifted", len(s.entries("ban.add")), len(s.entries("ban.lift")))
 	}
 }

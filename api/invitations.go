@@ -108,7 +108,7 @@ func (s *server) invitationRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "people.invite", security.Resource{Kind: "invitation"}, "", toJSON(in.Body), func() error {
+			err = s.changes(ctx, a, "people.invite", security.Resource{Kind: "invitation"}, "", toJSON(in.Body), func(ctx context.Context) error {
 				i, secret, err := s.Persons.Invite(ctx, a.Subject, in.Body.Name, security.Role(in.Body.Role), time.Duration(in.Body.Hours)*time.Hour)
 				out = &body[Invitation]{newInvitation(i, secret, a.site)}
 				return err
@@ -120,7 +120,7 @@ func (s *server) invitationRoutes() {
 			if s.Persons == nil {
 				return nil, errHere
 			}
-			return nil, s.changes(ctx, a, "people.uninvite", security.Resource{Kind: "invitation", ID: in.ID}, "", "", func() error { return s.Persons.EndInvitation(ctx, in.ID) })
+			return nil, s.changes(ctx, a, "people.uninvite", security.Resource{Kind: "invitation", ID: in.ID}, "", "", func(ctx context.Context) error { return s.Persons.EndInvitation(ctx, in.ID) })
 		})
 
 	// What an invited person asks. The token goes in the body: never in an
@@ -164,7 +164,7 @@ func (s *server) invitationRoutes() {
 				return nil, err
 			}
 			var w security.Welcome
-			err = s.changes(ctx, stranger(o, i.Name), "people.accept", security.Resource{Kind: "invitation", ID: i.ID}, "", toJSON(map[string]string{"name": i.Name, "role": string(i.Role), "person": i.Person, "inviter": i.Inviter}), func() (err error) {
+			err = s.changes(ctx, stranger(o, i.Name), "people.accept", security.Resource{Kind: "invitation", ID: i.ID}, "", toJSON(map[string]string{"name": i.Name, "role": string(i.Role), "person": i.Person, "inviter": i.Inviter}), func(ctx context.Context) (err error) {
 				w, err = s.Persons.Accept(ctx, security.Acceptance{Token: in.Body.Token, Flow: in.Body.Flow, Password: in.Body.Password, Code: in.Body.Code, KeyName: in.Body.Name, Credential: in.Body.Credential}, o)
 				return err
 			})

@@ -57,12 +57,18 @@ func (s *server) keyRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			// Whoever asked may go away: what was begun is done.
-			err = s.changes(ctx, a, "keys.rotate", keys, "", "", func() error {
-				k, err := s.Keys.RotateKeys(context.WithoutCancel(ctx))
+			// A rotation is many transactions and a file: that it begins is written
+			// before the first, that it is done after the last. Whoever asked may go
+			// away: what was begun is done.
+			ctx = context.WithoutCancel(ctx)
+			err = s.acts(ctx, a, "keys.rotate.begin", keys, "", "", func() error {
+				k, err := s.Keys.RotateKeys(ctx)
 				out = &body[KeyRotation]{KeyRotation{k.Root, k.Days, k.Streams}}
 				return err
 			})
+			if err == nil {
+				err = s.record(ctx, a, "keys.rotate", keys, "", toJSON(out.Body))
+			}
 			return out, err
 		})
 	guarded(s, huma.Operation{Method: "POST", Path: "/api/v1/keys/export", OperationID: "export-keys", Summary: "A sealed copy of the root key", Tags: []string{"keys"}}, security.ActSystemConfigure, change,
@@ -73,7 +79,7 @@ func (s *server) keyRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "keys.export", keys, "", "", func() error {
+			err = s.acts(ctx, a, "keys.export", keys, "", "", func() error {
 				b, err := s.Keys.CopyKeys(ctx, in.Body.Recipient)
 				out = &body[KeyCopy]{KeyCopy{base64.StdEncoding.EncodeToString(b)}}
 				return err

@@ -69,14 +69,11 @@ func (s *server) companyRoutes() {
 				return nil, errHere
 			}
 			out := &redirect{Status: http.StatusSeeOther, Location: "/#company=refused", SetCookie: []http.Cookie{companyCookie("", -1)}}
-			sub, cookie, err := s.Company.Finish(ctx, askerOf(ctx).company, in.State, in.Code, withBrowser(ctx))
+			done, err := s.begins(ctx, o, "", "company", func(ctx context.Context) (security.Subject, string, error) {
+				return s.Company.Finish(ctx, askerOf(ctx).company, in.State, in.Code, withBrowser(ctx))
+			})
 			if err != nil {
-				s.refusedLogin(ctx, o, "", err)
-				return out, nil
-			}
-			done, err := s.begun(ctx, sub, cookie, "company")
-			if err != nil {
-				return nil, err
+				return out, nil // the page says that it was refused
 			}
 			out.Location, out.SetCookie = "/", append(out.SetCookie, done.SetCookie...)
 			return out, nil
@@ -86,7 +83,7 @@ func (s *server) companyRoutes() {
 			if s.Company == nil {
 				return nil, errHere
 			}
-			err := s.changes(ctx, a, "session.end", security.Resource{Kind: "session", ID: a.Session}, "", "", func() error { return s.Auth.Logout(ctx, a.Subject) })
+			err := s.changes(ctx, a, "session.end", security.Resource{Kind: "session", ID: a.Session}, "", "", func(ctx context.Context) error { return s.Auth.Logout(ctx, a.Subject) })
 			if err != nil {
 				return nil, err
 			}

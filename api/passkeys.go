@@ -90,12 +90,9 @@ func (s *server) passkeyRoutes() {
 			if s.Passkeys == nil {
 				return nil, errHere
 			}
-			sub, cookie, err := s.Passkeys.SignIn(ctx, in.Body.Flow, in.Body.Credential, withBrowser(ctx))
-			if err != nil {
-				s.refusedLogin(ctx, o, "", err)
-				return nil, err
-			}
-			return s.begun(ctx, sub, cookie, "passkey")
+			return s.begins(ctx, o, "", "passkey", func(ctx context.Context) (security.Subject, string, error) {
+				return s.Passkeys.SignIn(ctx, in.Body.Flow, in.Body.Credential, withBrowser(ctx))
+			})
 		})
 	guarded(s, huma.Operation{Method: "POST", Path: "/api/v1/session/step-up/options", OperationID: "begin-step-up", Summary: "Begin to show a passkey again", Tags: tags}, security.ActSelf, change,
 		func(ctx context.Context, a *asker, _ *nothing) (*body[CeremonyAnswer], error) {
@@ -109,7 +106,7 @@ func (s *server) passkeyRoutes() {
 			if s.Persons == nil {
 				return nil, errHere
 			}
-			err = s.changes(ctx, a, "session.step-up", security.Resource{Kind: "session", ID: a.Session}, "", "", func() error {
+			err = s.changes(ctx, a, "session.step-up", security.Resource{Kind: "session", ID: a.Session}, "", "", func(ctx context.Context) error {
 				sub, cookie, err := s.Persons.StepUp(ctx, a.Subject, security.Proof{Code: in.Body.Code, Flow: in.Body.Flow, Credential: in.Body.Credential}, a.origin)
 				if err != nil {
 					return err
@@ -148,7 +145,7 @@ func (s *server) passkeyRoutes() {
 			if s.Passkeys == nil {
 				return nil, errHere
 			}
-			err = s.changes(ctx, a, "passkey.new", security.Resource{Kind: "passkey"}, "", toJSON(map[string]string{"name": in.Body.Name}), func() error {
+			err = s.changes(ctx, a, "passkey.new", security.Resource{Kind: "passkey"}, "", toJSON(map[string]string{"name": in.Body.Name}), func(ctx context.Context) error {
 				p, err := s.Passkeys.AddPasskey(ctx, a.Subject, in.Body.Flow, in.Body.Name, in.Body.Credential)
 				out = &body[Passkey]{passkey(p)}
 				return err
@@ -163,7 +160,7 @@ func (s *server) passkeyRoutes() {
 			if s.Passkeys == nil {
 				return nil, errHere
 			}
-			return nil, s.changes(ctx, a, "passkey.rename", security.Resource{Kind: "passkey", ID: clip(in.ID, 64)}, "", toJSON(in.Body), func() error {
+			return nil, s.changes(ctx, a, "passkey.rename", security.Resource{Kind: "passkey", ID: clip(in.ID, 64)}, "", toJSON(in.Body), func(ctx context.Context) error {
 				return s.Passkeys.RenamePasskey(ctx, a.Subject, in.ID, in.Body.Name)
 			})
 		})
@@ -177,29 +174,35 @@ func (s *server) passkeyRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			return nil, s.changes(ctx, a, "passkey.end", security.Resource{Kind: "passkey", ID: clip(in.ID, 64)}, "", "", func() error {
+			return nil, s.changes(ctx, a, "passkey.end", security.Resource{Kind: "passkey", ID: clip(in.ID, 64)}, "", "", func(ctx context.Context) error {
 				return s.Passkeys.EndPasskey(ctx, a.Subject, in.ID)
 			})
 		})
 }
 
-// begun answers a log-in that succeeded: it stands in the trail or is undone,
-// the session the browser had before ends, and the browser gets its cookies.
-func (s *server) begun(ctx context.Context, sub security.Subject, cookie, by string) (*cookies[Session], error) {
+// begins opens a session by do: it comes to be together with its entry, the
+// session the browser had before ends, and the browser gets its cookies.
+func (s *server) begins(ctx context.Context, o security.Origin, typed, by string, do func(context.Context) (security.Subject, string, error)) (*cookies[Session], error) {
 	from := askerOf(ctx)
-	a := &asker{Subject: sub, cookie: true}
-	if err := s.record(ctx, a, "session.begin", security.Resource{Kind: "session", ID: a.Session}, "", toJSON(map[string]any{"by": by, "held": sub.Held})); err != nil {
-		_ = s.Auth.Logout(context.WithoutCancel(ctx), sub)
+	e := s.entry(stranger(o, typed), "session.begin", security.Resource{Kind: "session"})
+	with, carried := security.Carry(ctx, e)
+	security.Tell(with, func(e *security.Entry) { e.After = toJSON(map[string]string{"by": by}) })
+	sub, cookie, err := do(with)
+	if err != nil {
+		s.refusedLogin(ctx, o, typed, err)
 		return nil, err
+	}
+	if !carried.IsWritten() {
+		return nil, errTrail // a session that nothing keeps does not come from our rooms
 	}
 	if from.old != "" {
 		if was, _, err := s.Auth.Session(ctx, from.old, from.origin); err == nil && was.Session != sub.Session {
-			if err := s.record(ctx, &asker{Subject: was}, "session.end", security.Resource{Kind: "session", ID: was.Session}, "", ""); err == nil {
-				_ = s.Auth.Logout(ctx, was) // if its row stays for now, it has ended all the same
-			}
+			old := &asker{Subject: was}
+			// If its row stays for now, it lasts until its time.
+			_ = s.changes(ctx, old, "session.end", security.Resource{Kind: "session", ID: was.Session}, "", "", func(ctx context.Context) error { return s.Auth.Logout(ctx, was) })
 		}
 	}
-	out := &cookies[Session]{Body: s.session(ctx, a)}
+	out := &cookies[Session]{Body: s.session(ctx, &asker{Subject: sub, cookie: true})}
 	out.SetCookie = append(out.SetCookie, s.cookie(cookie, out.Body.Expires))
 	if b := from.origin.Browser.Reveal(); b != "" {
 		out.SetCookie = append(out.SetCookie, browserCookie(b))

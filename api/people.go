@@ -86,7 +86,7 @@ func (s *server) peopleRoutes() {
 				return nil, err
 			}
 			err = s.changes(ctx, a, "people.role", security.Resource{Kind: "person", ID: in.ID}, toJSON(map[string]string{"name": p.Name, "role": string(p.Role)}),
-				toJSON(map[string]string{"name": p.Name, "role": in.Body.Role}), func() error {
+				toJSON(map[string]string{"name": p.Name, "role": in.Body.Role}), func(ctx context.Context) error {
 					err := s.Rights.Assign(ctx, a.Subject, in.ID, security.Role(in.Body.Role))
 					p.Role = security.Role(in.Body.Role)
 					out = &body[PersonItem]{personItem(p)}

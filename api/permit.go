@@ -22,7 +22,7 @@ const (
 	// view: an entry for each session, action and object in ten minutes; a
 	// player asks for hundreds of ranges.
 	view mode = iota
-	// change: the handler calls record or changes itself, before it acts.
+	// change: the handler calls changes, or acts or record before it acts, itself.
 	change
 )
 
@@ -77,11 +77,10 @@ func (s *server) record(ctx context.Context, a *asker, action string, res securi
 }
 
 // failed puts there that it could not be done after all.
-func (s *server) failed(ctx context.Context, a *asker, action string, res security.Resource, cause error) {
-	e := s.entry(a, action, res)
+func (s *server) failed(ctx context.Context, e security.Entry, cause error) {
 	e.Outcome, e.Detail = security.Failed, fault.Message(cause)
 	if err := s.write(context.WithoutCancel(ctx), e); err != nil {
-		s.Log.Error("a failure is missing from the audit trail", "request", requestID(ctx), "action", action)
+		s.Log.Error("a failure is missing from the audit trail", "request", requestID(ctx), "action", e.Action)
 	}
 }
 

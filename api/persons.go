@@ -83,22 +83,22 @@ func (s *server) personRoutes() {
 	states := func(path, op, summary, action string, st security.PersonState) {
 		onPerson(s, huma.Operation{Method: "POST", Path: "/api/v1/people/{id}/" + path, OperationID: op, Summary: summary, DefaultStatus: 204}, withID,
 			func(ctx context.Context, a *asker, p security.PersonInfo, in *WithID) (*struct{}, error) {
-				return nil, s.changes(ctx, a, action, on(in.ID), toJSON(map[string]string{"name": p.Name, "state": string(p.State)}), toJSON(map[string]string{"name": p.Name, "state": string(st)}), func() error { return s.Persons.SetState(ctx, in.ID, st) })
+				return nil, s.changes(ctx, a, action, on(in.ID), toJSON(map[string]string{"name": p.Name, "state": string(p.State)}), toJSON(map[string]string{"name": p.Name, "state": string(st)}), func(ctx context.Context) error { return s.Persons.SetState(ctx, in.ID, st) })
 			})
 	}
 	states("disable", "disable-person", "Keep somebody out; all their sessions, tokens and streams end now", "people.disable", security.PersonDisabled)
 	states("enable", "enable-person", "Let somebody in again", "people.enable", security.PersonActive)
 	onPerson(s, huma.Operation{Method: "POST", Path: "/api/v1/people/{id}/rename", OperationID: "rename-person", Summary: "Rename somebody", DefaultStatus: 204}, func(in *renaming) string { return in.ID },
 		func(ctx context.Context, a *asker, p security.PersonInfo, in *renaming) (*struct{}, error) {
-			return nil, s.changes(ctx, a, "people.rename", on(in.ID), toJSON(map[string]string{"name": p.Name}), toJSON(in.Body), func() error { return s.Persons.Rename(ctx, in.ID, in.Body.Name) })
+			return nil, s.changes(ctx, a, "people.rename", on(in.ID), toJSON(map[string]string{"name": p.Name}), toJSON(in.Body), func(ctx context.Context) error { return s.Persons.Rename(ctx, in.ID, in.Body.Name) })
 		})
 	onPerson(s, huma.Operation{Method: "DELETE", Path: "/api/v1/people/{id}", OperationID: "delete-person", Summary: "Delete somebody; a tombstone stays", DefaultStatus: 204}, withID,
 		func(ctx context.Context, a *asker, p security.PersonInfo, in *WithID) (*struct{}, error) {
-			return nil, s.changes(ctx, a, "people.delete", on(in.ID), toJSON(personItem(p)), "", func() error { return s.Persons.Delete(ctx, in.ID) })
+			return nil, s.changes(ctx, a, "people.delete", on(in.ID), toJSON(personItem(p)), "", func(ctx context.Context) error { return s.Persons.Delete(ctx, in.ID) })
 		})
 	onPerson(s, huma.Operation{Method: "POST", Path: "/api/v1/people/{id}/reset", OperationID: "reset-person", Summary: "Make a one-time link by which somebody starts anew with all factors", DefaultStatus: 201}, withID,
 		func(ctx context.Context, a *asker, p security.PersonInfo, in *WithID) (out *body[Invitation], err error) {
-			err = s.changes(ctx, a, "people.reset", on(in.ID), "", toJSON(map[string]string{"name": p.Name}), func() error {
+			err = s.changes(ctx, a, "people.reset", on(in.ID), "", toJSON(map[string]string{"name": p.Name}), func(ctx context.Context) error {
 				i, secret, err := s.Persons.Reset(ctx, a.Subject, in.ID, 0)
 				out = &body[Invitation]{newInvitation(i, secret, a.site)}
 				return err
@@ -107,7 +107,7 @@ func (s *server) personRoutes() {
 		})
 	onPerson(s, huma.Operation{Method: "DELETE", Path: "/api/v1/people/{id}/sessions", OperationID: "end-person-sessions", Summary: "End all somebody's sessions, tokens and stream secret", DefaultStatus: 204}, withID,
 		func(ctx context.Context, a *asker, p security.PersonInfo, in *WithID) (*struct{}, error) {
-			return nil, s.changes(ctx, a, "people.sign-out", on(in.ID), "", toJSON(map[string]string{"name": p.Name}), func() error { return s.Persons.EndSessionsOf(ctx, in.ID) })
+			return nil, s.changes(ctx, a, "people.sign-out", on(in.ID), "", toJSON(map[string]string{"name": p.Name}), func(ctx context.Context) error { return s.Persons.EndSessionsOf(ctx, in.ID) })
 		})
 	guarded(s, huma.Operation{Method: "GET", Path: "/api/v1/people/{id}/sessions", OperationID: "list-person-sessions", Summary: "Somebody's sessions", Tags: []string{"people"}}, security.ActPeople, view,
 		func(ctx context.Context, _ *asker, in *WithID) (*body[SessionList], error) {
@@ -133,7 +133,7 @@ func (s *server) personRoutes() {
 				return nil, err
 			}
 			_, refused := s.Access.May(ctx, a.Subject, security.ActPeople, security.Resource{Kind: "system"})
-			err = s.changes(ctx, a, "session.approve", security.Resource{Kind: "session", ID: in.ID}, "", "", func() error {
+			err = s.changes(ctx, a, "session.approve", security.Resource{Kind: "session", ID: in.ID}, "", "", func(ctx context.Context) error {
 				x, err := s.Persons.Approve(ctx, a.Subject, in.ID, refused == nil)
 				out = &body[SessionItem]{sessionItem(x)}
 				return err
@@ -167,7 +167,7 @@ func (s *server) selfRoutes() {
 					return nil, err
 				}
 			}
-			return nil, s.changes(ctx, a, "self.password", self, "", "", func() error {
+			return nil, s.changes(ctx, a, "self.password", self, "", "", func(ctx context.Context) error {
 				return s.Persons.ChangePassword(ctx, a.Subject, in.Body.Current, in.Body.Password, in.Body.Code, a.origin)
 			})
 		})
@@ -190,7 +190,9 @@ func (s *server) selfRoutes() {
 			if s.Persons == nil {
 				return nil, errHere
 			}
-			return nil, s.changes(ctx, a, "self.totp", self, "", "", func() error { return s.Persons.ConfirmTOTP(ctx, a.Subject, in.Body.Flow, in.Body.Code) })
+			return nil, s.changes(ctx, a, "self.totp", self, "", "", func(ctx context.Context) error {
+				return s.Persons.ConfirmTOTP(ctx, a.Subject, in.Body.Flow, in.Body.Code)
+			})
 		})
 	guarded(s, huma.Operation{Method: "POST", Path: "/api/v1/self/recovery-codes", OperationID: "new-recovery-codes", Summary: "Make new recovery codes; the old serve no more", DefaultStatus: 201, Tags: tags}, security.ActSelf, change,
 		func(ctx context.Context, a *asker, _ *nothing) (out *body[RecoveryCodes], err error) {
@@ -200,7 +202,7 @@ func (s *server) selfRoutes() {
 			if err := s.fresh(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "self.recovery-codes", self, "", "", func() error {
+			err = s.changes(ctx, a, "self.recovery-codes", self, "", "", func(ctx context.Context) error {
 				codes, err := s.Persons.NewRecovery(ctx, a.Subject)
 				out = &body[RecoveryCodes]{RecoveryCodes{codes}}
 				return err

@@ -152,8 +152,7 @@ func (s *server) sessionRoutes() {
 				return nil, fault.New(fault.Conflict, "set-up is done already", "log in")
 			}
 			var w security.Welcome
-			// Written first: an administrator the trail does not know must not be.
-			err := s.changes(ctx, stranger(o, in.Body.User), "setup", security.Resource{Kind: "system"}, "", "", func() (err error) {
+			err := s.changes(ctx, stranger(o, in.Body.User), "setup", security.Resource{Kind: "system"}, "", "", func(ctx context.Context) (err error) {
 				w, err = s.Auth.Setup(ctx, security.NewUser{Token: in.Body.Token, Name: in.Body.User, Password: in.Body.Password}, o)
 				return err
 			})
@@ -164,12 +163,9 @@ func (s *server) sessionRoutes() {
 		})
 	open(s, huma.Operation{Method: "POST", Path: "/api/v1/session", OperationID: "login", Summary: "Log in", DefaultStatus: 201, Tags: []string{"session"}},
 		func(ctx context.Context, o security.Origin, in *body[LoginRequest]) (*cookies[Session], error) {
-			sub, cookie, err := s.Auth.Login(ctx, security.Login{Name: in.Body.User, Password: in.Body.Password, Code: in.Body.Code}, withBrowser(ctx))
-			if err != nil {
-				s.refusedLogin(ctx, o, in.Body.User, err)
-				return nil, err
-			}
-			return s.begun(ctx, sub, cookie, "password")
+			return s.begins(ctx, o, in.Body.User, "password", func(ctx context.Context) (security.Subject, string, error) {
+				return s.Auth.Login(ctx, security.Login{Name: in.Body.User, Password: in.Body.Password, Code: in.Body.Code}, withBrowser(ctx))
+			})
 		})
 	guarded(s, huma.Operation{Method: "GET", Path: "/api/v1/session", OperationID: "get-session", Summary: "Who one is and what one may do", Tags: []string{"session"}}, security.ActSelf, view,
 		func(ctx context.Context, a *asker, _ *nothing) (*body[Session], error) {
@@ -182,7 +178,7 @@ func (s *server) sessionRoutes() {
 			if !a.cookie {
 				return nil, fault.New(fault.Invalid, "a token cannot log out", "end the token at /api/v1/tokens")
 			}
-			err := s.changes(ctx, a, "session.end", security.Resource{Kind: "session", ID: a.Session}, "", "", func() error { return s.Auth.Logout(ctx, a.Subject) })
+			err := s.changes(ctx, a, "session.end", security.Resource{Kind: "session", ID: a.Session}, "", "", func(ctx context.Context) error { return s.Auth.Logout(ctx, a.Subject) })
 			return &struct {
 				SetCookie http.Cookie `header:"Set-Cookie"`
 			}{http.Cookie{Name: cookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: -1}}, err
@@ -201,7 +197,7 @@ func (s *server) sessionRoutes() {
 		})
 	guarded(s, huma.Operation{Method: "DELETE", Path: "/api/v1/sessions/{id}", OperationID: "end-session", Summary: "End one of one's sessions", DefaultStatus: 204, Tags: []string{"session"}}, security.ActSelf, change,
 		func(ctx context.Context, a *asker, in *WithID) (*struct{}, error) {
-			return nil, s.changes(ctx, a, "session.end", security.Resource{Kind: "session", ID: in.ID}, "", "", func() error { return s.Auth.EndSession(ctx, a.Subject, in.ID) })
+			return nil, s.changes(ctx, a, "session.end", security.Resource{Kind: "session", ID: in.ID}, "", "", func(ctx context.Context) error { return s.Auth.EndSession(ctx, a.Subject, in.ID) })
 		})
 	guarded(s, huma.Operation{Method: "GET", Path: "/api/v1/tokens", OperationID: "list-tokens", Summary: "One's API tokens", Tags: []string{"session"}}, security.ActSelf, view,
 		func(ctx context.Context, a *asker, _ *nothing) (*body[TokenList], error) {
@@ -223,7 +219,7 @@ func (s *server) sessionRoutes() {
 			if err := s.freshSession(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "token.new", security.Resource{Kind: "token"}, "", toJSON(in.Body), func() error {
+			err = s.changes(ctx, a, "token.new", security.Resource{Kind: "token"}, "", toJSON(in.Body), func(ctx context.Context) error {
 				x, secret, err := s.newToken(ctx, a, in.Body)
 				t := tokenItem(x)
 				t.Token = secret.Reveal()
@@ -234,7 +230,7 @@ func (s *server) sessionRoutes() {
 		})
 	guarded(s, huma.Operation{Method: "DELETE", Path: "/api/v1/tokens/{id}", OperationID: "end-token", Summary: "End one of one's API tokens", DefaultStatus: 204, Tags: []string{"session"}}, security.ActSelf, change,
 		func(ctx context.Context, a *asker, in *WithID) (*struct{}, error) {
-			return nil, s.changes(ctx, a, "token.end", security.Resource{Kind: "token", ID: in.ID}, "", "", func() error { return s.Auth.EndToken(ctx, a.Subject, in.ID) })
+			return nil, s.changes(ctx, a, "token.end", security.Resource{Kind: "token", ID: in.ID}, "", "", func(ctx context.Context) error { return s.Auth.EndToken(ctx, a.Subject, in.ID) })
 		})
 	guarded(s, huma.Operation{Method: "POST", Path: "/api/v1/stream-secret", OperationID: "new-stream-secret", Summary: "Make one's password for RTSP viewers", DefaultStatus: 201, Tags: []string{"session"}}, security.ActSelf, change,
 		func(ctx context.Context, a *asker, in *struct {
@@ -243,7 +239,7 @@ func (s *server) sessionRoutes() {
 			if err := s.freshSession(ctx, freshFor); err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "stream-secret.new", security.Resource{Kind: "self"}, "", "", func() error {
+			err = s.changes(ctx, a, "stream-secret.new", security.Resource{Kind: "self"}, "", "", func(ctx context.Context) error {
 				secret, err := s.Auth.NewStreamSecret(ctx, a.Subject)
 				out = &body[StreamSecret]{StreamSecret{User: a.Name, Secret: secret.Reveal(), PortRTSPS: s.PortRTSPS, PortRTSP: s.PortRTSP, Example: s.example(in.Host, a.Name)}}
 				return err
@@ -359,14 +355,36 @@ func (s *server) session(ctx context.Context, a *asker) Session {
 	return out
 }
 
-// changes writes a change into the trail, makes it, and writes if it failed.
-func (s *server) changes(ctx context.Context, a *asker, action string, res security.Resource, before, after string, do func() error) error {
+// changes makes a change whose entry goes into the transaction of the change
+// itself, so that neither stands without the other: do hands its context on to
+// the room, and the room to the database (security.Carry). A change that failed
+// leaves an entry that says so. Where do had nothing to change, that somebody
+// asked is written after.
+func (s *server) changes(ctx context.Context, a *asker, action string, res security.Resource, before, after string, do func(context.Context) error) error {
+	e := s.entry(a, action, res)
+	e.Before, e.After = before, after
+	with, carried := security.Carry(ctx, e)
+	err := do(with)
+	if err != nil {
+		s.failed(ctx, e, err) // with what was to be changed
+		return err
+	}
+	if carried.IsWritten() {
+		return nil
+	}
+	return s.write(context.WithoutCancel(ctx), carried.Entry)
+}
+
+// acts is for what happens outside the database (a network, a file, this
+// program's memory): the entry comes first, so that nothing is done that cannot
+// be written, and what fails then is told by a second one.
+func (s *server) acts(ctx context.Context, a *asker, action string, res security.Resource, before, after string, do func() error) error {
 	if err := s.record(ctx, a, action, res, before, after); err != nil {
 		return err
 	}
 	err := do()
 	if err != nil {
-		s.failed(ctx, a, action, res, err)
+		s.failed(ctx, s.entry(a, action, res), err)
 	}
 	return err
 }

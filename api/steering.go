@@ -99,20 +99,24 @@ type CameraImaging struct {
 	Ranges map[string]ImagingRange `json:"ranges"`
 }
 
-// ImagingRange is from min to max.
+// ImagingRange is what a setting may be.
 type ImagingRange struct {
-	Min float64 `json:"min"`
-	Max float64 `json:"max"`
+	Min     float64  `json:"min"`
+	Max     float64  `json:"max"`
+	Options []string `json:"options,omitempty" doc:"For words: which there are."`
 }
 
 // CameraMasks are the privacy masks the camera draws.
 type CameraMasks struct {
 	Masks []CameraMask `json:"masks" nullable:"false" maxItems:"64"`
+	Kinds []string     `json:"kinds,omitempty" doc:"What it can draw; told, not set."`
+	Most  int          `json:"most,omitempty" doc:"How many; told, not set."`
 }
 
 // CameraMask is one.
 type CameraMask struct {
-	Name    string       `json:"name,omitempty" maxLength:"64" doc:"As the camera calls it; absent for a new one."`
+	Token   string       `json:"token,omitempty" maxLength:"64" doc:"By what the camera knows it; absent for a new one."`
+	Name    string       `json:"name,omitempty" maxLength:"64" doc:"The token again: cameras keep no names of masks."`
 	Polygon [][2]float64 `json:"polygon" nullable:"false" minItems:"3" maxItems:"32" doc:"Points x, y from 0 to 1, from the picture's upper left."`
 	Kind    string       `json:"kind,omitempty" enum:"color,pixelated,blurred"`
 }
@@ -146,7 +150,7 @@ func (s *server) steeringRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			err = s.changes(ctx, a, "cameras.imaging", onCamera(id), toJSON(imagingOut(before).ImagingValues), toJSON(in.Body), func() error {
+			err = s.acts(ctx, a, "cameras.imaging", onCamera(id), toJSON(imagingOut(before).ImagingValues), toJSON(in.Body), func() error {
 				i, err := d.SetImaging(ctx, id, vms.ImagingSettings(in.Body))
 				out = &body[CameraImaging]{imagingOut(i)}
 				return err
@@ -166,9 +170,9 @@ func (s *server) steeringRoutes() {
 			}
 			var want []vms.Mask
 			for _, m := range in.Body.Masks {
-				want = append(want, vms.Mask{Name: m.Name, Polygon: m.Polygon, Kind: m.Kind})
+				want = append(want, vms.Mask{Token: m.Token, Polygon: m.Polygon, Kind: m.Kind})
 			}
-			err = s.changes(ctx, a, "cameras.masks", onCamera(id), toJSON(masksOut(before)), toJSON(in.Body), func() error {
+			err = s.acts(ctx, a, "cameras.masks", onCamera(id), toJSON(masksOut(before)), toJSON(in.Body), func() error {
 				m, err := d.SetMasks(ctx, id, want)
 				out = &body[CameraMasks]{masksOut(m)}
 				return err
@@ -243,15 +247,15 @@ func ptzOut(p vms.PTZStatus) PTZ {
 func imagingOut(i vms.Imaging) CameraImaging {
 	out := CameraImaging{ImagingValues: ImagingValues(i.ImagingSettings), Ranges: map[string]ImagingRange{}}
 	for k, r := range i.Ranges {
-		out.Ranges[k] = ImagingRange{r.Min, r.Max}
+		out.Ranges[k] = ImagingRange{r.Min, r.Max, r.Options}
 	}
 	return out
 }
 
-func masksOut(l []vms.Mask) CameraMasks {
-	out := CameraMasks{Masks: []CameraMask{}}
-	for _, m := range l {
-		out.Masks = append(out.Masks, CameraMask{m.Name, m.Polygon, m.Kind})
+func masksOut(l vms.Masks) CameraMasks {
+	out := CameraMasks{Masks: []CameraMask{}, Kinds: l.Kinds, Most: l.Most}
+	for _, m := range l.Masks {
+		out.Masks = append(out.Masks, CameraMask{m.Token, m.Token, m.Polygon, m.Kind})
 	}
 	return out
 }
@@ -291,7 +295,7 @@ func (s *server) placing(ctx context.Context, a *asker, group string) (func(cont
 		}
 		before := toJSON(g)
 		g.Cameras = append(slices.Clone(g.Cameras), string(id))
-		return s.carries(ctx, a, "group.change", security.Resource{Kind: "group", ID: group}, before, toJSON(g), func(ctx context.Context) error {
+		return s.changes(ctx, a, "group.change", security.Resource{Kind: "group", ID: group}, before, toJSON(g), func(ctx context.Context) error {
 			_, err := s.Rights.PutGroup(ctx, a.Subject, g)
 			return err
 		})

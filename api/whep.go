@@ -120,7 +120,7 @@ func (s *server) openWHEP(ctx context.Context, a *asker, in *whepOffer) (*whepAn
 		unused()
 		cancel(nil)
 		s.whep.count.give(a.Session)
-		s.failed(ctx, a, "live.open", on, err)
+		s.failed(ctx, s.entry(a, "live.open", on), err)
 		return nil, err
 	}
 	return &whepAnswer{ContentType: sdpType, Location: "/api/v1/cameras/" + in.ID + "/whep/" + session, Body: []byte(answer)}, nil

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,11 +38,14 @@ func port0(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func startTrial(t *testing.T) trial {
+func startTrial(t *testing.T, change ...func(*Config)) trial {
 	t.Helper()
 	c := Default()
 	c.Data, c.Listen, c.RTSP.Secure, c.RTSP.Clear, c.WebRTC.Listen = t.TempDir(), port0(t), port0(t), port0(t), port0(t)
 	c.Intrusion.Loopback = true
+	for _, f := range change {
+		f(&c)
+	}
 	n, err := New(c, "test", slog.DiscardHandler)
 	if err != nil {
 		t.Fatal(err)
@@ -298,6 +302,42 @@ func TestI10_WebRTCPlacesByAddress(t *testing.T) {
 	wg.Wait()
 	if closed < 72 {
 		t.Errorf("%d of 200 turned away, want 72", closed)
+	}
+}
+
+// HTTPS: one address takes no more than its places, those who come after are
+// turned away before TLS, the idle are let go, and a neighbour notices nothing.
+func TestI10_HTTPSPlacesByAddress(t *testing.T) {
+	t.Parallel()
+	n := startTrial(t)
+	var wg sync.WaitGroup
+	var away, held atomic.Int64
+	for range maxVisits + 100 {
+		c, err := from("127.0.0.2").Dial("tcp", n.https)
+		if err != nil {
+			away.Add(1)
+			continue
+		}
+		defer c.Close()
+		wg.Go(func() {
+			begin := time.Now()
+			_ = c.SetReadDeadline(begin.Add(headerWithin + 10*time.Second))
+			if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+				held.Add(1)
+			} else if time.Since(begin) < headerWithin/2 {
+				away.Add(1)
+			}
+		})
+	}
+	until(t, "those too many are turned away", func() bool { return away.Load() >= 100 })
+	for range 3 {
+		if d := n.owner(t); d > 2*time.Second {
+			t.Errorf("the owner waited %v", d)
+		}
+	}
+	wg.Wait()
+	if n := held.Load(); n > 0 {
+		t.Errorf("%d idle connections are still held", n)
 	}
 }
 

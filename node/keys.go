@@ -187,14 +187,13 @@ func (v *KeyRoom) Rotate(ctx context.Context, to KeysConfig, in io.Reader) (secu
 	if to.Root != "" {
 		keep = to.Keep(in)
 	}
-	if err := v.Record(ctx, "keys.rotate", "to "+to.Root, nil); err != nil {
+	// A rotation is many transactions and a file: that it begins is written
+	// before the first, how it ended after the last.
+	if err := v.Record(ctx, "keys.rotate.begin", "to "+to.Root, nil); err != nil {
 		return security.KeyRotation{}, err
 	}
 	done, err := v.Keys.Rotate(ctx, keep)
-	if err != nil {
-		err = errors.Join(err, v.Record(context.WithoutCancel(ctx), "keys.rotate", "", err))
-	}
-	return done, err
+	return done, errors.Join(err, v.Record(context.WithoutCancel(ctx), "keys.rotate", "to "+to.Root, err))
 }
 
 // NewIdentity makes a key pair for copies of the root key.

@@ -233,6 +233,10 @@ type Devices interface {
 	// Known tells whose the DER certificate of a connection is; Unauthenticated
 	// when it is revoked or not ours.
 	Known(der []byte) (DeviceInfo, error)
+	// Revoked is the signed list of certificates that are refused (RFC 5280 §5),
+	// in DER: public, and the same for everybody who asks within the hour unless
+	// something was revoked.
+	Revoked() ([]byte, error)
 	// Renew signs the request of a known device.
 	Renew(ctx context.Context, id string, csr []byte) ([]byte, error)
 }

@@ -69,7 +69,9 @@ type TrailProof struct {
 }
 
 // Carried is an entry on its way in a context, to be written in the same
-// transaction as the change it tells of.
+// transaction as the change it tells of: the context is the unit of work that
+// the rooms hand on and the database closes, so no room knows the trail's store
+// and no store knows the room's change.
 type Carried struct {
 	Entry Entry
 	done  atomic.Bool
@@ -78,7 +80,9 @@ type Carried struct {
 type carryKey struct{}
 
 // Carry gives ctx an entry: the first transaction of the database that changes
-// something under the context returned takes it along, or fails with it.
+// something under the context returned takes it along, or fails with it. A room
+// therefore makes what a person asked for in one transaction, that first; what
+// comes beside it runs under Uncarried.
 func Carry(ctx context.Context, e Entry) (context.Context, *Carried) {
 	c := &Carried{Entry: e}
 	return context.WithValue(ctx, carryKey{}, c), c
@@ -90,6 +94,33 @@ func CarriedBy(ctx context.Context) *Carried {
 		return c
 	}
 	return nil
+}
+
+// Uncarried is ctx without its entry, for writes that are not the change the
+// entry tells of.
+func Uncarried(ctx context.Context) context.Context {
+	if CarriedBy(ctx) == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, carryKey{}, (*Carried)(nil))
+}
+
+// Tell lets the room that makes a change complete the entry that waits in ctx,
+// if one does, with what only the room knows: the id of what is new, or whose
+// session began.
+func Tell(ctx context.Context, complete func(e *Entry)) {
+	if c := CarriedBy(ctx); c != nil {
+		complete(&c.Entry)
+	}
+}
+
+// TellNew says by what id the new thing of the entry in ctx is known.
+func TellNew(ctx context.Context, id string) {
+	Tell(ctx, func(e *Entry) {
+		if e.Resource.ID == "" {
+			e.Resource.ID = id
+		}
+	})
 }
 
 // Written is called by the database when the transaction stands.

@@ -40,8 +40,8 @@ type Devices interface {
 
 	Imaging(ctx context.Context, id CameraID) (Imaging, error)
 	SetImaging(ctx context.Context, id CameraID, s ImagingSettings) (Imaging, error)
-	Masks(ctx context.Context, id CameraID) ([]Mask, error)
-	SetMasks(ctx context.Context, id CameraID, m []Mask) ([]Mask, error)
+	Masks(ctx context.Context, id CameraID) (Masks, error)
+	SetMasks(ctx context.Context, id CameraID, m []Mask) (Masks, error)
 }
 
 // DiscoverQuery says where to look: on all interfaces by multicast, and address
@@ -291,8 +291,11 @@ type PTZRound struct {
 	Running     bool
 }
 
-// ImagingRange is what a setting may be.
-type ImagingRange struct{ Min, Max float64 }
+// ImagingRange is what a setting may be: a number, or one of Options.
+type ImagingRange struct {
+	Min, Max float64
+	Options  []string
+}
 
 // ImagingSettings are a sensor's settings; nil: not offered, or not to be
 // changed.
@@ -313,7 +316,14 @@ type Imaging struct {
 // Mask is a privacy mask that the camera itself draws: a polygon in the
 // picture, 0 to 1 from its upper left.
 type Mask struct {
-	Name    string
+	Token   string // "": a new one
 	Polygon [][2]float64
 	Kind    string // "color", "pixelated", "blurred"
+}
+
+// Masks are a camera's masks, and what it could draw.
+type Masks struct {
+	Masks []Mask
+	Kinds []string
+	Most  int // 0: not told
 }

@@ -39,6 +39,7 @@ type NewCamera struct {
 	Record          *Record
 	Keep            *Keep
 	Demo            bool
+	Disabled        bool // kept, and not connected to
 }
 
 // CameraPatch changes what is not nil.
@@ -85,7 +86,7 @@ type Probed struct {
 // nil.
 type CameraStore interface {
 	Cameras(ctx context.Context) ([]StoredCamera, error)
-	PutCamera(ctx context.Context, c StoredCamera) error
+	PutCamera(ctx context.Context, cameras ...StoredCamera) error
 	DeleteCamera(ctx context.Context, id CameraID, at timebase.Wall) error
 }
 

@@ -157,6 +157,7 @@ type CameraStatus struct {
 	Message     string
 	Advice      string
 	Streams     []StreamStatus // main first
+	Can         *DeviceCan     // what its device can do; nil when not known
 	Removed     bool           // told once by Changes, when the camera is gone
 }
 

@@ -37,10 +37,10 @@ func (c *Cameras) Cameras(ctx context.Context) ([]vms.StoredCamera, error) {
 	return out, wrong(c.db.path, rows.Err())
 }
 
-// PutCamera keeps a camera as it is given, new or changed. Conflict when a
-// camera of that id was removed: ids are never used again.
-func (c *Cameras) PutCamera(ctx context.Context, s vms.StoredCamera) error {
-	return c.db.Update(ctx, func(tx *sql.Tx) error { return putCameras(ctx, tx, c.db.path, []vms.StoredCamera{s}) })
+// PutCamera keeps cameras as they are given, new or changed, all or none.
+// Conflict when a camera of such an id was removed: ids are never used again.
+func (c *Cameras) PutCamera(ctx context.Context, cameras ...vms.StoredCamera) error {
+	return c.db.Update(ctx, func(tx *sql.Tx) error { return putCameras(ctx, tx, c.db.path, cameras) })
 }
 
 func putCameras(ctx context.Context, tx *sql.Tx, path string, cameras []vms.StoredCamera) error {

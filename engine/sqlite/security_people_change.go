@@ -163,9 +163,14 @@ func (s *People) Rest(ctx context.Context) (r authentication.Rest, err error) {
 	return r, wrong(s.db.path, err)
 }
 
-// Invite keeps an invitation.
-func (s *People) Invite(ctx context.Context, i authentication.Invitation) error {
+// Invite keeps an invitation in the place of those it replaces.
+func (s *People) Invite(ctx context.Context, i authentication.Invitation, instead ...string) error {
 	return s.db.Update(ctx, func(tx *sql.Tx) error {
+		for _, id := range instead {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM invitations WHERE id = ?", id); err != nil {
+				return wrong(s.db.path, err)
+			}
+		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO invitations (id, hash, person, name, role, inviter, created, expires) VALUES (?,?,?,?,?,?,?,?)",
 			i.ID, i.Hash[:], i.Person, i.Name, i.Role, i.Inviter, i.Created, i.Expires)
 		return wrong(s.db.path, err)
@@ -215,7 +220,8 @@ func (s *People) Devices(ctx context.Context) (devices []authentication.Device, 
 	return devices, wrong(s.db.path, err)
 }
 
-// PutDevice adds or replaces a device and adds certificates it lacks.
+// PutDevice adds or replaces a device and adds certificates it lacks. The
+// sessions bound to a revoked one go with it.
 func (s *People) PutDevice(ctx context.Context, d authentication.Device) error {
 	return s.db.Update(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO devices (id, person, name, state, public, remote, created, revoked) VALUES (?,?,?,?,?,?,?,?)
@@ -229,6 +235,9 @@ func (s *People) PutDevice(ctx context.Context, d authentication.Device) error {
 				return wrong(s.db.path, err)
 			}
 		}
-		return nil
+		if d.State == security.DeviceRevoked {
+			_, err = tx.ExecContext(ctx, "DELETE FROM passes WHERE machine = ?", d.ID)
+		}
+		return wrong(s.db.path, err)
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -24,14 +26,27 @@ type Trail struct {
 
 // What each entry asks.
 const (
-	lastRow   = "SELECT " + linkColumns + " FROM trail ORDER BY seq DESC LIMIT 1"
+	lastRow = "SELECT " + linkColumns + " FROM trail ORDER BY seq DESC LIMIT 1"
+	ends    = `SELECT (SELECT max(seq) FROM trail), (SELECT hash FROM trail ORDER BY seq DESC LIMIT 1),
+		(SELECT seq FROM trail_hash ORDER BY idx DESC LIMIT 1), (SELECT max(idx) FROM trail_hash), (SELECT sealed FROM trail_head WHERE id = 1)`
 	addRow    = "INSERT INTO trail (" + linkColumns + ") VALUES (?,?,?,?,?,?,?)"
 	lastHash  = "SELECT seq, idx FROM trail_hash ORDER BY idx DESC LIMIT 1"
 	oneHash   = "SELECT hash FROM trail_hash WHERE idx = ?"
-	addHash   = "INSERT INTO trail_hash (idx, seq, hash) VALUES (?,?,?)"
 	getHead   = "SELECT sealed FROM trail_head WHERE id = 1"
 	writeHead = "INSERT INTO trail_head (id, sealed) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed"
 )
+
+// hashesAtOnce are how many hashes one statement adds: half of what an entry
+// costs is calls.
+var hashesAtOnce = [...]int{16, 4, 2, 1}
+
+var addHashes = func() map[int]string {
+	m := map[int]string{}
+	for _, n := range hashesAtOnce {
+		m[n] = "INSERT INTO trail_hash (idx, seq, hash) VALUES (?,?,?)" + strings.Repeat(",(?,?,?)", n-1)
+	}
+	return m
+}()
 
 // Trail is the trail of this database.
 func (d *DB) Trail() *Trail {
@@ -39,7 +54,7 @@ func (d *DB) Trail() *Trail {
 	if d.write == nil {
 		return t
 	}
-	for _, q := range []string{lastRow, addRow, lastHash, oneHash, addHash, getHead, writeHead} {
+	for _, q := range append(slices.Collect(maps.Values(addHashes)), ends, addRow, lastHash, oneHash, getHead, writeHead) {
 		if s, err := d.write.Prepare(q); err == nil { // else it is parsed each time, and tells then what is wrong
 			t.ready[q] = s
 		}
@@ -51,7 +66,7 @@ var _ audit.Store = (*Trail)(nil)
 
 // Write runs do in one durable transaction.
 func (t *Trail) Write(ctx context.Context, do func(audit.Tx) error) error {
-	return t.db.update(ctx, func(tx *sql.Tx) error { return do(&trailTx{ctx, t.db.path, tx, t.ready}) })
+	return t.db.update(ctx, func(tx *sql.Tx) error { return do(&trailTx{context.WithoutCancel(ctx), t.db.path, tx, t.ready}) })
 }
 
 // Read runs do over one committed state.
@@ -71,7 +86,7 @@ func (t *Trail) Read(ctx context.Context, do func(audit.Tx) error) error {
 // (security.Carry).
 func (t *Trail) OnCarry(write func(audit.Tx, security.Entry) error) {
 	carry := func(ctx context.Context, tx *sql.Tx, e security.Entry) error {
-		return write(&trailTx{ctx, t.db.path, tx, t.ready}, e)
+		return write(&trailTx{context.WithoutCancel(ctx), t.db.path, tx, t.ready}, e)
 	}
 	t.db.carry.Store(&carry)
 }
@@ -145,6 +160,26 @@ func scanLink(row scanner) (l security.Link, err error) {
 		err = fault.Newf(fault.Corrupt, "audit entry %d has a short hash", l.Seq)
 	}
 	return l, err
+}
+
+// Ends is where rows and tree end, and the sealed head, by one statement.
+func (x *trailTx) Ends() (e audit.Ends, err error) {
+	var (
+		hash      []byte
+		seq, tree sql.NullInt64
+		idx       sql.NullInt64
+	)
+	if _, err = x.one(ends, nil, &seq, &hash, &tree, &idx, &e.Head); err != nil {
+		return e, err
+	}
+	if seq.Valid && copy(e.Hash[:], hash) != len(e.Hash) {
+		return e, fault.Newf(fault.Corrupt, "audit entry %d has a short hash", seq.Int64)
+	}
+	e.Seq, e.Size = seq.Int64, tree.Int64
+	if idx.Valid {
+		e.Hashes = idx.Int64 + 1
+	}
+	return e, nil
 }
 
 // Last is the last link.
@@ -228,13 +263,24 @@ func (x *trailTx) Tree() (size, hashes int64, err error) {
 
 // Grow adds hashes at the end.
 func (x *trailTx) Grow(seq, first int64, hashes []tlog.Hash) error {
-	add, err := x.stmt(addHash)
-	if err != nil {
-		return err
-	}
-	defer add.Close()
-	for i, h := range hashes {
-		if _, err := add.ExecContext(x.ctx, first+int64(i), seq, h[:]); err != nil {
+	for _, n := range hashesAtOnce {
+		if len(hashes) < n {
+			continue
+		}
+		add, err := x.stmt(addHashes[n])
+		if err != nil {
+			return err
+		}
+		args := make([]any, 0, 3*n)
+		for err == nil && len(hashes) >= n {
+			args = args[:0]
+			for i := range n {
+				args = append(args, first+int64(i), seq, hashes[i][:])
+			}
+			_, err = add.ExecContext(x.ctx, args...)
+			hashes, first = hashes[n:], first+int64(n)
+		}
+		if err := errors.Join(err, add.Close()); err != nil {
 			return x.wrong(err)
 		}
 	}

@@ -38,8 +38,9 @@ const readers = 4
 // DB is one open database. Methods are safe for concurrent use.
 type DB struct {
 	path  string
-	write *sql.DB // one connection
-	read  *sql.DB // a few connections that cannot write
+	write *sql.DB       // one connection
+	turn  chan struct{} // held by whoever writes
+	read  *sql.DB       // a few connections that cannot write
 	// carry writes an audit entry within the transaction of the change it tells
 	// of; nil until there is a trail.
 	carry atomic.Pointer[func(ctx context.Context, tx *sql.Tx, e security.Entry) error]
@@ -103,7 +104,7 @@ func connect(path string) (*DB, error) {
 	}
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	return &DB{path: path, write: write, read: read}, nil
+	return &DB{path: path, write: write, read: read, turn: make(chan struct{}, 1)}, nil
 }
 
 func dsn(path string, writer bool) string {
@@ -172,7 +173,16 @@ func (d *DB) update(ctx context.Context, do func(tx *sql.Tx) error) error {
 	if d.write == nil {
 		return fault.New(fault.Conflict, "the database is open for reading only", "")
 	}
-	tx, err := d.write.BeginTx(ctx, nil)
+	select {
+	case d.turn <- struct{}{}:
+		defer func() { <-d.turn }()
+	case <-ctx.Done():
+		return fault.In("the change was given up", ctx.Err())
+	}
+	// What was begun ends by itself: database/sql would watch a context that can
+	// be cancelled with goroutines, at each statement, which costs more than most
+	// of them do. Statements of do that use their own context still end with it.
+	tx, err := d.write.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return wrong(d.path, err)
 	}

@@ -38,6 +38,15 @@ var known = func() map[security.Action]security.ActionInfo {
 	return m
 }()
 
+// place is where an action stands in actions.
+var place = func() map[security.Action]int {
+	m := make(map[security.Action]int, len(actions))
+	for i, a := range actions {
+		m[a.Action] = i
+	}
+	return m
+}()
+
 func describe(a security.Action) string {
 	if w, ok := known[a]; ok {
 		return w.Words

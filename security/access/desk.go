@@ -117,6 +117,7 @@ func (s *Service) PutRole(ctx context.Context, by security.Subject, r security.R
 	w := s.world.Load()
 	if r.ID == "" {
 		r.ID, r.BuiltIn = security.Role(newID()), false
+		security.TellNew(ctx, string(r.ID))
 	} else if old, ok := w.roles[r.ID]; !ok {
 		return r, none("role")
 	} else {
@@ -207,6 +208,7 @@ func (s *Service) PutGroup(ctx context.Context, by security.Subject, g security.
 	old := &group{}
 	if g.ID == "" {
 		g.ID = newID()
+		security.TellNew(ctx, g.ID)
 		if g.Within == "" && len(g.Cameras) == 0 {
 			reach = append(reach, security.Everything)
 		}
@@ -312,6 +314,7 @@ func (s *Service) PutGrant(ctx context.Context, by security.Subject, g security.
 	reach := []string{g.On}
 	if g.ID == "" {
 		g.ID = newID()
+		security.TellNew(ctx, g.ID)
 	} else if old := w.grants[g.ID]; old == nil {
 		return g, none("grant")
 	} else {
@@ -474,6 +477,7 @@ func (s *Service) PutRule(ctx context.Context, by security.Subject, r security.L
 	}
 	if r.ID == "" {
 		r.ID = newID()
+		security.TellNew(ctx, r.ID)
 	} else if _, ok := s.world.Load().rules[r.ID]; !ok {
 		return r, none("rule")
 	}

@@ -6,11 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/cedar-policy/cedar-go"
-	"github.com/cedar-policy/cedar-go/types"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -18,7 +14,7 @@ import (
 )
 
 // world is all policy data at one moment. It does not change; a change makes
-// another. Its memories (profiles) are guarded on their own.
+// another. Its memories (profiles, answers) are guarded on their own.
 type world struct {
 	roles    map[security.Role]security.RoleInfo
 	groups   map[string]*group
@@ -31,6 +27,7 @@ type world struct {
 	agreed   map[agreement][]security.Request
 	rules    map[string]rule
 	timed    []*grant // grants that hold at some times only
+	answers  *answers // Cedar's, which outlive the data
 
 	mu       sync.RWMutex // guards profiles
 	profiles map[profileKey]*profile
@@ -57,10 +54,11 @@ type agreement struct {
 	on        security.Resource
 }
 
-// object is a Cedar entity with the groups it lies in, as strings for us.
+// object is what is asked about, with the groups it lies in: all of them, not
+// only the nearest.
 type object struct {
-	entity cedar.Entity
-	in     []string
+	typ, id string
+	in      []string
 }
 
 // Cedar's names.
@@ -74,36 +72,10 @@ const (
 	typeAction   = "Action"
 )
 
-func groupUID(id string) cedar.EntityUID { return cedar.NewEntityUID(typeGroup, types.String(id)) }
-
-func groupSet(ids []string) types.Set {
-	v := make([]types.Value, len(ids))
-	for i, id := range ids {
-		v[i] = groupUID(id)
-	}
-	return types.NewSet(v...)
-}
-
-// newObject is an entity that lies in groups, all of them told, not only the
-// nearest.
-func newObject(typ, id string, groups []string) *object {
-	uids := make([]cedar.EntityUID, len(groups))
-	for i, g := range groups {
-		uids[i] = groupUID(g)
-	}
-	return &object{
-		entity: cedar.Entity{
-			UID: cedar.NewEntityUID(types.EntityType(typ), types.String(id)), Parents: cedar.NewEntityUIDSet(uids...),
-			Attributes: types.NewRecord(types.RecordMap{"groups": groupSet(groups)}),
-		},
-		in: groups,
-	}
-}
-
 var (
-	node     = newObject(typeSystem, "node", []string{security.Everything})
-	anywhere = newObject(typeAnywhere, "any", nil)
-	whole    = newObject(typeGroup, security.Everything, []string{security.Everything})
+	node     = &object{typeSystem, "node", []string{security.Everything}}
+	anywhere = &object{typeAnywhere, "any", nil}
+	whole    = &object{typeGroup, security.Everything, []string{security.Everything}}
 )
 
 // assemble reads rows. What does not fit together is an error: a node does not
@@ -111,7 +83,7 @@ var (
 func assemble(rows []security.RightsRow) (*world, error) {
 	w := &world{
 		roles: map[security.Role]security.RoleInfo{}, groups: map[string]*group{}, grants: map[string]*grant{},
-		eyes: map[security.Action]bool{}, requests: map[string]security.Request{}, rules: map[string]rule{},
+		eyes: map[security.Action]bool{}, requests: map[string]security.Request{}, rules: map[string]rule{}, answers: &answers{},
 	}
 	for _, r := range rows {
 		if err := w.read(r); err != nil {
@@ -183,7 +155,7 @@ func (w *world) read(r security.RightsRow) (err error) {
 func (w *world) with(rows ...security.RightsRow) (*world, error) {
 	n := &world{
 		roles: maps.Clone(w.roles), groups: make(map[string]*group, len(w.groups)), grants: maps.Clone(w.grants),
-		eyes: maps.Clone(w.eyes), requests: maps.Clone(w.requests), rules: maps.Clone(w.rules),
+		eyes: maps.Clone(w.eyes), requests: maps.Clone(w.requests), rules: maps.Clone(w.rules), answers: w.answers,
 	}
 	for id, g := range w.groups {
 		n.groups[id] = &group{Group: g.Group}
@@ -225,7 +197,7 @@ func (w *world) link() error {
 		if err != nil {
 			return err
 		}
-		g.obj = newObject(typeGroup, g.ID, append(up, security.Everything))
+		g.obj = &object{typeGroup, g.ID, append(up, security.Everything)}
 		for _, c := range g.Cameras {
 			if in[c] == nil {
 				in[c] = map[string]bool{security.Everything: true, security.OneCamera(c): true}
@@ -237,7 +209,7 @@ func (w *world) link() error {
 	}
 	w.cameras = make(map[string]*object, len(in))
 	for c, ids := range in {
-		w.cameras[c] = newObject(typeCamera, c, slices.Sorted(maps.Keys(ids)))
+		w.cameras[c] = &object{typeCamera, c, slices.Sorted(maps.Keys(ids))}
 	}
 	w.byRole, w.byPerson, w.timed = map[security.Role][]*grant{}, map[string][]*grant{}, nil
 	for _, id := range slices.Sorted(maps.Keys(w.grants)) {
@@ -296,7 +268,7 @@ func (w *world) object(r security.Resource) *object {
 		case w.cameras[r.ID] != nil:
 			return w.cameras[r.ID]
 		}
-		return newObject(typeCamera, r.ID, []string{security.Everything, security.OneCamera(r.ID)})
+		return &object{typeCamera, r.ID, []string{security.Everything, security.OneCamera(r.ID)}}
 	case "group":
 		if r.ID == security.Everything {
 			return whole
@@ -308,7 +280,7 @@ func (w *world) object(r security.Resource) *object {
 		return anywhere // what exactly is changed is checked where it is
 	case "user":
 		if r.ID != "" {
-			return newObject(typeUser, r.ID, []string{security.Everything})
+			return &object{typeUser, r.ID, []string{security.Everything}}
 		}
 	}
 	return node
@@ -344,208 +316,3 @@ func (g *grant) until(t timebase.Wall) timebase.Wall {
 }
 
 const forever = timebase.Wall(1<<63 - 1)
-
-// profileKey names those who may the same: everybody of a role who has no
-// grants of their own shares one profile.
-type profileKey struct {
-	role   security.Role
-	person string
-}
-
-// profile is what somebody's grants say from one moment until another, ready
-// for Cedar.
-type profile struct {
-	from, until timebase.Wall
-	parents     types.EntityUIDSet
-	acts        map[security.Action]*reach
-	none        [2]reach // of actions no grant names; of those that look, the second
-}
-
-// reach is where an action is given and taken.
-type reach struct {
-	may, never types.Set
-	by, not    map[string]string // group to the grant's id
-	asked      atomic.Pointer[asked]
-}
-
-// asked is the context of the last question, for the next like it.
-type asked struct {
-	how     how
-	context types.Record
-}
-
-// how is what a question depends on beside the groups.
-type how struct {
-	via                                                       security.Via
-	known, held, single, look, fresh, inScope, eyes, approved bool
-}
-
-const maxProfiles = 20000
-
-func (w *world) profile(role security.Role, person string, t timebase.Wall) *profile {
-	k := profileKey{role: role}
-	if len(w.byPerson[person]) > 0 {
-		k.person = person
-	}
-	w.mu.RLock()
-	p := w.profiles[k]
-	w.mu.RUnlock()
-	if p != nil && t >= p.from && t < p.until {
-		return p
-	}
-	p = compile(role, t, w.byRole[role], w.byPerson[k.person])
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.profiles) >= maxProfiles {
-		clear(w.profiles)
-	}
-	w.profiles[k] = p
-	return p
-}
-
-func compile(role security.Role, t timebase.Wall, lists ...[]*grant) *profile {
-	p := &profile{from: t, until: forever, parents: cedar.NewEntityUIDSet(cedar.NewEntityUID(typeRole, types.String(role))), acts: map[security.Action]*reach{}}
-	for _, l := range lists {
-		for _, g := range l {
-			p.until = min(p.until, g.until(t))
-			if !g.active(t) {
-				continue
-			}
-			for _, a := range g.Actions {
-				r := p.acts[a]
-				if r == nil {
-					r = &reach{by: map[string]string{}, not: map[string]string{}}
-					p.acts[a] = r
-				}
-				m := r.by
-				if g.Forbid {
-					m = r.not
-				}
-				if _, ok := m[g.On]; !ok {
-					m[g.On] = g.ID
-				}
-			}
-		}
-	}
-	for _, r := range p.acts {
-		r.may, r.never = groupSet(slices.Collect(maps.Keys(r.by))), groupSet(slices.Collect(maps.Keys(r.not)))
-	}
-	return p
-}
-
-func (p *profile) reach(a security.ActionInfo) *reach {
-	if r := p.acts[a.Action]; r != nil {
-		return r
-	}
-	if a.Look {
-		return &p.none[1]
-	}
-	return &p.none[0]
-}
-
-// ask makes the context of a question.
-func (r *reach) ask(h how) types.Record {
-	if c := r.asked.Load(); c != nil && c.how == h {
-		return c.context
-	}
-	c := &asked{h, types.NewRecord(types.RecordMap{
-		"may": r.may, "never": r.never, "via": types.String(h.via), "known": types.Boolean(h.known), "held": types.Boolean(h.held),
-		"single": types.Boolean(h.single), "look": types.Boolean(h.look), "fresh": types.Boolean(h.fresh), "in_scope": types.Boolean(h.inScope),
-		"four_eyes": types.Boolean(h.eyes), "approved": types.Boolean(h.approved),
-	})}
-	r.asked.Store(c)
-	return c.context
-}
-
-// two are the entities of one question.
-type two struct {
-	user   cedar.Entity
-	object *object
-}
-
-// Get finds one of them for Cedar.
-func (t *two) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
-	switch {
-	case uid == t.user.UID:
-		return t.user, true
-	case uid == t.object.entity.UID:
-		return t.object.entity, true
-	}
-	return cedar.Entity{}, false
-}
-
-// decision is an answer and what made it.
-type decision struct {
-	allow   bool
-	policy  string // "default": none said anything
-	grant   string // "" where no grant decided
-	request string // who approved what needed it
-}
-
-// decide is where Cedar is asked. It needs nothing but its arguments.
-func (w *world) decide(s security.Subject, a security.Action, r security.Resource, now timebase.Wall) decision {
-	return w.decideOn(s, a, r, w.object(r), now)
-}
-
-func (w *world) decideOn(s security.Subject, a security.Action, r security.Resource, on *object, now timebase.Wall) decision {
-	info, ok := known[a]
-	if !ok {
-		return decision{policy: "default"}
-	}
-	id := s.UserID
-	if id == "" && s.Via == security.ViaLocal {
-		id = "local"
-	}
-	p := w.profile(s.Role, s.UserID, now)
-	rc := p.reach(info)
-	h := how{
-		via: s.Via, known: id != "", held: s.Held, single: s.Single, look: info.Look, inScope: s.Scope.Allows(a, r),
-		fresh: s.Via == security.ViaLocal || s.Fresh != 0 && now.Sub(s.Fresh) <= FreshFor && s.Fresh <= now.Add(time.Minute),
-	}
-	t := two{cedar.Entity{UID: cedar.NewEntityUID(typeUser, types.String(id)), Parents: p.parents, Attributes: node.entity.Attributes}, on}
-	if on.entity.UID.Type == typeUser && on.entity.UID.ID == t.user.UID.ID {
-		t.object = &object{entity: t.user, in: on.in}
-	}
-	d := t.decide(rc, a, h)
-	// A question about any camera is not yet an act on one.
-	if d.allow && w.eyes[a] && on != anywhere {
-		h.eyes = true
-		by := ""
-		for _, q := range w.agreed[agreement{s.UserID, a, r}] {
-			if now < q.Expires {
-				h.approved, by = true, q.ApproverName+" ("+q.ID+")"
-			}
-		}
-		d = t.decide(rc, a, h)
-		d.request = by
-	}
-	by := rc.by
-	switch d.policy {
-	case "forbidden":
-		by = rc.not
-	case "granted":
-	default:
-		by = nil
-	}
-	for _, g := range on.in {
-		if x, ok := by[g]; ok {
-			d.grant = x
-			break
-		}
-	}
-	return d
-}
-
-// decide asks Cedar. A policy that fails to evaluate denies.
-func (t *two) decide(rc *reach, a security.Action, h how) decision {
-	answer, why := cedar.Authorize(policies, t, cedar.Request{
-		Principal: t.user.UID, Action: cedar.NewEntityUID(typeAction, types.String(a)), Resource: t.object.entity.UID, Context: rc.ask(h),
-	})
-	d := decision{allow: answer == cedar.Allow && len(why.Errors) == 0, policy: "default"}
-	for i, x := range why.Reasons { // the first in the file has the word
-		if i == 0 || order[x.PolicyID] < order[cedar.PolicyID(d.policy)] {
-			d.policy = string(x.PolicyID)
-		}
-	}
-	return d
-}

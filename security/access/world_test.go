@@ -3,6 +3,7 @@ package access
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -164,7 +165,7 @@ func naive(rows []security.RightsRow, s security.Subject, a security.Action, r s
 		}
 	}
 	if a == security.ActSelf {
-		return !somewhere && r.Kind != "camera"
+		return r.Kind == "system" || r.Kind == "user" && r.ID == s.UserID
 	}
 	return may && !never && (somewhere || !slices.Contains(eyes, a))
 }
@@ -174,6 +175,7 @@ func TestDecisionsEqualTheNaiveOnes(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	yes, n := 0, 0
+	all := &answers{} // of all these worlds: answers outlive data
 	for range 60 {
 		rows := random(r, 4, 12, 20, 8, 40)
 		w, err := assemble(rows)
@@ -192,13 +194,21 @@ func TestDecisionsEqualTheNaiveOnes(t *testing.T) {
 			}
 			a := actions[r.IntN(len(actions))].Action
 			on := security.Resource{Kind: "camera", ID: fmt.Sprintf("c%d", r.IntN(22))}
-			switch r.IntN(8) {
+			switch r.IntN(10) {
 			case 0:
 				on = security.Resource{Kind: "system"}
 			case 1:
 				on.ID = ""
+			case 2:
+				on = security.Resource{Kind: "user", ID: fmt.Sprintf("p%d", r.IntN(9))}
 			}
+			w.answers = &answers{}
+			plain := w.decide(s, a, on, at) // asks Cedar
+			w.answers = all
 			d := w.decide(s, a, on, at)
+			if d != plain {
+				t.Fatalf("%+v %s on %+v at %s: remembered %+v, Cedar says %+v", s, a, on, at, d, plain)
+			}
 			if want := naive(rows, s, a, on, at); d.allow != want {
 				t.Fatalf("%+v %s on %+v at %s: %+v, want %v", s, a, on, at, d, want)
 			}
@@ -210,6 +220,29 @@ func TestDecisionsEqualTheNaiveOnes(t *testing.T) {
 	}
 	if yes < n/20 || yes > n*19/20 {
 		t.Errorf("%d of %d allowed: the worlds prove little", yes, n)
+	}
+}
+
+// What Cedar said is remembered by what the policies look at (question). A
+// policy that looks at more must come with a question that says more.
+func TestPoliciesLookAtNothingElse(t *testing.T) {
+	text := regexp.MustCompile(`(?m)//.*$|@words\(.*\)$`).ReplaceAllString(string(policyText), "")
+	for _, form := range []string{
+		"context.may.containsAny(resource.groups)", "context.never.containsAny(resource.groups)", "context.may.isEmpty()",
+		"principal in Role::", "resource == principal", "resource is ", "(principal,", "action, resource", `"approve", resource`,
+	} {
+		if !strings.Contains(text, form) {
+			t.Errorf("no policy says %q any more", form)
+		}
+		text = strings.ReplaceAll(text, form, "")
+	}
+	for _, word := range regexp.MustCompile(`context\.(\w+)`).FindAllStringSubmatch(text, -1) {
+		if !slices.Contains([]string{"via", "known", "held", "single", "look", "fresh", "in_scope", "four_eyes", "approved"}, word[1]) {
+			t.Errorf("context.%s is not in question", word[1])
+		}
+	}
+	if left := regexp.MustCompile(`\b(principal|resource|groups|may|never)\b`).FindString(text); left != "" {
+		t.Errorf("a policy looks at %s in a way question does not tell", left)
 	}
 }
 
@@ -256,7 +289,9 @@ func cpu(b *testing.B) time.Duration {
 }
 
 // 10,000 people, a fifth of them with grants of their own; 1,000 cameras; 200
-// groups; 4,200 grants, a quarter of which hold at some times only.
+// groups; 4,200 grants, a quarter of which hold at some times only. spin-p99 is
+// what the same measurement says of 4,000 additions, 2 to 3 us: the machine's
+// own noise.
 func BenchmarkDecision(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var before, after runtime.MemStats
@@ -292,6 +327,17 @@ func BenchmarkDecision(b *testing.B) {
 		took = append(took, cpu(b)-t)
 	}
 	b.StopTimer()
+	spin, sum := make([]time.Duration, 0, b.N), 0
+	for range b.N {
+		t := cpu(b)
+		for i := range 4000 {
+			sum += i
+		}
+		spin = append(spin, cpu(b)-t)
+	}
+	runtime.KeepAlive(sum)
+	slices.Sort(spin)
+	b.ReportMetric(float64(spin[len(spin)*99/100].Nanoseconds()), "spin-p99-ns")
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "p50-ns")
 	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")

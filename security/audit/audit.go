@@ -23,11 +23,11 @@
 // that (syslog carries them).
 //
 // Invariants: Record returns nil only after the entry is durable, chained and in
-// the tree. A change may carry its entry in its own transaction
-// (security.Carry). Nothing is queued beyond the callers that wait: those who
-// come while a transaction runs share the next one. Secrets that callers let
-// slip are blanked before anything is written. The package owns no goroutine but
-// those of Run, which ends them.
+// the tree. A change carries its entry in its own transaction
+// (security.Carry): both stand or neither. Nothing is queued beyond the callers
+// that wait: those who come while a transaction runs share the next one. Secrets
+// that callers let slip are blanked before anything is written. The package owns
+// no goroutine but those of Run, which ends them.
 package audit
 
 import (
@@ -55,8 +55,18 @@ type Store interface {
 	OnCarry(func(tx Tx, e security.Entry) error)
 }
 
+// Ends is where the trail ends: number and chain hash of the last row (0 for
+// none), entries and hashes of the tree, and the sealed head (nil for none).
+type Ends struct {
+	Seq          int64
+	Hash         [32]byte
+	Size, Hashes int64
+	Head         []byte
+}
+
 // Tx is the trail as one transaction sees it.
 type Tx interface {
+	Ends() (Ends, error)
 	// Last is the last link; the zero Link if there is none.
 	Last() (security.Link, error)
 	// Append adds links at the end.
@@ -286,27 +296,21 @@ func (t *Trail) extend(tx Tx, entries []security.Entry) error {
 // check holds rows against the head; where they differ it puts an entry before
 // the others that says so. g is where the tree ends.
 func (t *Trail) check(tx Tx, entries *[]security.Entry) (last security.Link, h head, g *grower, err error) {
-	if last, err = tx.Last(); err != nil {
-		return last, h, nil, err
-	}
-	sealed, err := tx.Head()
+	e, err := tx.Ends()
 	if err != nil {
 		return last, h, nil, err
 	}
-	size, n, err := tx.Tree()
-	if err != nil {
-		return last, h, nil, err
-	}
-	h, wrong := t.openHead(sealed, last)
-	if wrong == nil && (h.tree || sealed == nil) && size != last.Seq {
-		wrong = fault.Newf(fault.Corrupt, "the audit trail ends at entry %d and its tree at entry %d", last.Seq, size)
+	last.Seq, last.Hash = e.Seq, e.Hash
+	h, wrong := t.openHead(e.Head, last)
+	if wrong == nil && (h.tree || e.Head == nil) && e.Size != last.Seq {
+		wrong = fault.Newf(fault.Corrupt, "the audit trail ends at entry %d and its tree at entry %d", last.Seq, e.Size)
 	}
 	if wrong != nil {
-		e := security.Entry{At: t.clock.Now(), Via: security.ViaLocal, Action: Tampered,
+		x := security.Entry{At: t.clock.Now(), Via: security.ViaLocal, Action: Tampered,
 			Resource: security.Resource{Kind: "audit"}, Outcome: security.Failed, Detail: fault.Message(wrong)}
-		*entries = append([]security.Entry{e}, *entries...)
+		*entries = append([]security.Entry{x}, *entries...)
 	}
-	return last, h, &grower{tx: tx, size: size, stored: n}, nil
+	return last, h, &grower{tx: tx, size: e.Size, stored: e.Hashes}, nil
 }
 
 // head is what is sealed beside the rows.

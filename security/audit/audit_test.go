@@ -75,6 +75,14 @@ func (m *memory) Read(_ context.Context, do func(Tx) error) error {
 
 func (m *memory) OnCarry(f func(Tx, security.Entry) error) { m.carry = f }
 
+func (r *rows) Ends() (e Ends, _ error) {
+	if n := len(r.links); n > 0 {
+		e.Seq, e.Hash = r.links[n-1].Seq, r.links[n-1].Hash
+	}
+	e.Size, e.Hashes, e.Head = r.size, int64(len(r.hashes)), r.head
+	return e, nil
+}
+
 func (r *rows) Last() (l security.Link, _ error) {
 	if n := len(r.links); n > 0 {
 		l = r.links[n-1]

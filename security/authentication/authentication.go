@@ -37,10 +37,11 @@
 // Single and never fresh; a held one may do nothing. Somebody disabled or
 // deleted has no session, token or stream. The last active administrator stays.
 // A session that began behind a device certificate is refused without it. No
-// error, log or printed value holds a secret. Callers record in the trail;
-// this package does not. Service.Run owns one goroutine (the caller's): it
-// ends what has expired and saves when things were last seen. Authority.Run
-// owns one too: it renews or reloads the certificate.
+// error, log or printed value holds a secret. What somebody asks for is kept
+// before it holds, in one transaction with the entry its caller carries in ctx
+// (security.Carry), or does not come to be. Service.Run owns one goroutine (the
+// caller's): it ends what has expired and saves when things were last seen.
+// Authority.Run owns one too: it renews or reloads the certificate.
 package authentication
 
 import (
@@ -299,13 +300,22 @@ func (s *Service) sweep(ctx context.Context) {
 func (s *Service) close(p *pass) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.passes[p.ID] == p {
-		delete(s.passes, p.ID)
-		delete(s.byHash, p.Hash)
-		delete(s.byHash, p.before)
+	if s.forgetPass(p) {
 		s.unended[p.ID] = struct{}{}
-		p.stop()
 	}
+}
+
+// forgetPass takes p out of memory; false when it was gone. The Service's mu
+// is held.
+func (s *Service) forgetPass(p *pass) bool {
+	if s.passes[p.ID] != p {
+		return false
+	}
+	delete(s.passes, p.ID)
+	delete(s.byHash, p.Hash)
+	delete(s.byHash, p.before)
+	p.stop()
+	return true
 }
 
 // stop ends what runs under p. The Service's mu is held.

@@ -308,35 +308,37 @@ func (c *Company) whose(sub string, l claims) (id string, change Change, err err
 	return n.ID, Change{Put: &n}, nil
 }
 
-// openCompany keeps what whose found, if it still holds, and opens a session.
+// openCompany keeps what whose found, if it still holds, and opens a session
+// with it.
 func (s *Service) openCompany(ctx context.Context, id string, c Change, o security.Origin, single bool) (security.Subject, string, error) {
-	c.Person = id
-	if c.Put != nil {
-		release, err := s.alone(ctx)
-		if err != nil {
-			return security.Subject{}, "", err
-		}
-		s.mu.RLock()
-		p, named := s.people[id], s.folded[Fold(c.Put.Name)]
-		// Somebody may have changed, or come, between.
-		same := p == nil && named == nil || p != nil && p == named && p.Subject == ""
-		if p != nil {
-			row := p.Person
-			row.Issuer, row.Subject = c.Put.Issuer, c.Put.Subject
-			c.Put = &row
-		}
-		s.mu.RUnlock()
-		if same {
-			err = s.apply(ctx, c)
-		} else {
-			err = fault.New(fault.Conflict, "the account was changed meanwhile", "begin again")
-		}
-		release()
-		if err != nil {
-			return security.Subject{}, "", err
-		}
+	if c.Put == nil {
+		return s.open(ctx, id, o, single, c)
 	}
-	return s.open(ctx, id, o, single, Change{})
+	release, err := s.alone(ctx)
+	if err != nil {
+		return security.Subject{}, "", err
+	}
+	defer release()
+	s.mu.RLock()
+	p, named := s.people[id], s.folded[Fold(c.Put.Name)]
+	// Somebody may have changed, or come, between.
+	same := p == nil && named == nil || p != nil && p == named && p.Subject == ""
+	disable := p != nil && p.State == security.PersonDisabled
+	if p != nil {
+		row := p.Person
+		row.Issuer, row.Subject = c.Put.Issuer, c.Put.Subject
+		c.Put = &row
+	} else {
+		p = &person{Person: *c.Put}
+	}
+	s.mu.RUnlock()
+	switch {
+	case !same:
+		return security.Subject{}, "", fault.New(fault.Conflict, "the account was changed meanwhile", "begin again")
+	case disable:
+		return security.Subject{}, "", disabled()
+	}
+	return s.openAs(ctx, p, o, single, c)
 }
 
 // LogoutURL is where the provider's own session ends (RP-Initiated Logout 1.0

@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"math/big"
@@ -54,6 +55,8 @@ type Devices struct {
 	all    map[string]*Device
 	serial map[string]string // serial, hexadecimal -> device
 	codes  map[[32]byte]enrolment
+	crl    []byte // the last signed list; nil when it must be made anew
+	made   timebase.Wall
 }
 
 // enrolment is an open code.
@@ -80,7 +83,7 @@ func NewDevices(ctx context.Context, store DeviceStore, people *Service, authori
 
 // take needs mu, or to be alone.
 func (d *Devices) take(x Device) {
-	d.all[x.ID] = &x
+	d.all[x.ID], d.crl = &x, nil
 	for _, c := range x.Certificates {
 		d.serial[c.Serial] = x.ID
 	}
@@ -210,7 +213,15 @@ func (d *Devices) Enrol(ctx context.Context, code string, csr []byte, o security
 		return none, fault.New(fault.Exhausted, "too many devices wait for approval", "an administrator must approve or remove some first")
 	}
 	x := Device{ID: newID(), Person: e.person, Name: e.name, State: security.DevicePending, Public: public, Remote: label(o.Remote, maxDevice), Created: now}
+	security.Tell(ctx, func(t *security.Entry) {
+		i := d.info(&x)
+		after, _ := json.Marshal(map[string]string{"name": i.Name, "person": i.Person, "key": i.Key}) // of strings: never fails
+		t.Resource.ID, t.After = x.ID, string(after)
+	})
 	if err := d.put(ctx, x); err != nil {
+		d.mu.Lock()
+		d.codes[h] = e
+		d.mu.Unlock()
 		return none, err
 	}
 	return d.one(x.ID)
@@ -287,8 +298,8 @@ func (d *Devices) Approve(ctx context.Context, id string) (security.DeviceInfo, 
 	return d.one(id)
 }
 
-// Revoke ends a device. Memory comes first: it is refused from now on even
-// when the disk fails, and the caller is told so.
+// Revoke ends a device, the sessions that began behind its certificate, and at
+// once what runs over its connections.
 func (d *Devices) Revoke(ctx context.Context, id string) error {
 	release, err := d.alone(ctx)
 	if err != nil {
@@ -302,11 +313,11 @@ func (d *Devices) Revoke(ctx context.Context, id string) error {
 	if x.State != security.DeviceRevoked {
 		x.State, x.Revoked = security.DeviceRevoked, d.clock.Now()
 	}
-	d.mu.Lock()
-	d.take(x)
-	d.mu.Unlock()
-	err = d.people.EndMachine(ctx, id)
-	return errors.Join(fault.In("the device is refused, but that could not be kept yet: revoke it again", d.store.PutDevice(ctx, x)), err)
+	if err := d.put(ctx, x); err != nil {
+		return err
+	}
+	d.people.endMachine(id)
+	return nil
 }
 
 // Certificate is a device's, and the authority's, in PEM.
@@ -467,12 +478,23 @@ func (a *Authority) pool() *x509.CertPool {
 	return p
 }
 
-// Revoked is a signed list of the serials that are refused (RFC 5280 §5), good
-// for a day, in DER.
+// A list of revoked certificates is good for crlLife, and made anew after
+// crlAge, or at once when a device changes.
+const (
+	crlLife = 24 * time.Hour
+	crlAge  = time.Hour
+)
+
+// Revoked is a signed list of the serials that are refused (RFC 5280 §5), in
+// DER. It is made once for all who ask: strangers may.
 func (d *Devices) Revoked() ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	now := d.clock.Now()
-	list := &x509.RevocationList{Number: big.NewInt(int64(now)), ThisUpdate: now.Time(), NextUpdate: now.Time().Add(24 * time.Hour)}
-	d.mu.RLock()
+	if age := now.Sub(d.made); d.crl != nil && age >= 0 && age < crlAge {
+		return d.crl, nil
+	}
+	list := &x509.RevocationList{Number: big.NewInt(int64(max(now, d.made+1))), ThisUpdate: now.Time(), NextUpdate: now.Time().Add(crlLife)}
 	for _, x := range d.all {
 		for _, c := range x.Certificates {
 			if b, err := hex.DecodeString(c.Serial); err == nil && x.State == security.DeviceRevoked && now < c.Expires {
@@ -480,10 +502,10 @@ func (d *Devices) Revoked() ([]byte, error) {
 			}
 		}
 	}
-	d.mu.RUnlock()
 	der, err := x509.CreateRevocationList(rand.Reader, list, d.authority.authority(), d.authority.key)
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, err, "the list of revoked certificates could not be made", "")
 	}
+	d.crl, d.made = der, now
 	return der, nil
 }

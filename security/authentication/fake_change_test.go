@@ -23,8 +23,11 @@ func (m *memory) Rest(context.Context) (Rest, error) {
 	return Rest{Passkeys: slices.Clone(m.keys), Invitations: slices.Clone(m.invites), Browsers: slices.Clone(m.browsers)}, nil
 }
 
-func (m *memory) Invite(_ context.Context, i Invitation) error {
-	return m.write(func() error { m.invites = append(m.invites, i); return nil })
+func (m *memory) Invite(_ context.Context, i Invitation, instead ...string) error {
+	return m.write(func() error {
+		m.invites = append(slices.DeleteFunc(m.invites, func(o Invitation) bool { return slices.Contains(instead, o.ID) }), i)
+		return nil
+	})
 }
 
 func (m *memory) EndInvitation(_ context.Context, id string) error {

@@ -76,17 +76,18 @@ func (s *Service) invite(ctx context.Context, n security.Invitation, life time.D
 	if err != nil {
 		return none, "", err
 	}
-	for _, id := range again {
-		if err := s.endInvitation(ctx, id); err != nil {
-			return none, "", err
-		}
-	}
-	if err := s.store.Invite(ctx, i); err != nil {
+	security.TellNew(ctx, i.ID)
+	if err := s.store.Invite(ctx, i, again...); err != nil {
 		return none, "", fault.In("the invitation could not be kept", err)
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h, o := range s.invites {
+		if slices.Contains(again, o.ID) {
+			delete(s.invites, h)
+		}
+	}
 	s.invites[i.Hash] = i
-	s.mu.Unlock()
 	return n, security.Secret(token), nil
 }
 
@@ -123,15 +124,17 @@ func (s *Service) EndInvitation(ctx context.Context, id string) error {
 }
 
 func (s *Service) endInvitation(ctx context.Context, id string) error {
-	// Memory first: what is taken back serves no more whatever the disk does.
+	if err := s.store.EndInvitation(ctx, id); err != nil {
+		return fault.In("the invitation could not be removed", err)
+	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for h, i := range s.invites {
 		if i.ID == id {
 			delete(s.invites, h)
 		}
 	}
-	s.mu.Unlock()
-	return fault.In("the invitation could not be removed", s.store.EndInvitation(ctx, id))
+	return nil
 }
 
 func (s *Service) sweepInvitations(ctx context.Context, now timebase.Wall) {
@@ -253,6 +256,7 @@ func (s *Service) Accept(ctx context.Context, a security.Acceptance, o security.
 	case i.Person != "":
 		c.EndPasses, c.EndKeys, c.Forget = true, true, true
 	}
+	security.Tell(ctx, func(e *security.Entry) { e.UserID = c.Person })
 	if err := s.apply(ctx, c); err != nil {
 		return none, err
 	}

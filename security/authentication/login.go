@@ -97,6 +97,7 @@ func (s *Service) Login(ctx context.Context, l security.Login, o security.Origin
 	s.mu.RLock()
 	change.Forget = forget(p.Known, change.Address, now)
 	s.mu.RUnlock()
+	s.tellSession(ctx, p, change.Pass, o)
 	if err := s.store.Login(ctx, change); err != nil {
 		if fault.Is(err, fault.Conflict) { // the code served another log-in meanwhile
 			return none, "", wrongLogin()
@@ -166,6 +167,19 @@ func (s *Service) newSession(p *person, now timebase.Wall, o security.Origin, si
 	return n, &Browser{Person: p.ID, Hash: h, Seen: now}, cookie
 }
 
+// tellSession says in the entry that ctx carries whose session n begins.
+func (s *Service) tellSession(ctx context.Context, p *person, n Pass, o security.Origin) {
+	security.Tell(ctx, func(e *security.Entry) {
+		s.mu.RLock()
+		sub := (&pass{Pass: n, person: p}).subject(o)
+		s.mu.RUnlock()
+		e.User, e.UserID, e.Via, e.Session, e.Device, e.Resource.ID = sub.Name, sub.UserID, sub.Via, sub.Session, sub.Device, n.ID
+		if n.Held {
+			e.Detail = "it waits until its device is approved"
+		}
+	})
+}
+
 // begin takes a session that the store has into memory.
 func (s *Service) begin(ctx context.Context, p *person, n Pass, b *Browser, o security.Origin) security.Subject {
 	s.mu.Lock()
@@ -174,8 +188,8 @@ func (s *Service) begin(ctx context.Context, p *person, n Pass, b *Browser, o se
 	sub, old := m.subject(o), s.oldest(p)
 	s.mu.Unlock()
 	if old != nil {
-		// If its row stays for now, Run tries again: it has ended already.
-		_ = s.end(ctx, old)
+		s.close(old)
+		_ = s.removeRow(ctx, old.ID) // if it stays for now, Run tries again
 	}
 	return sub
 }

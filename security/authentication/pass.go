@@ -106,35 +106,33 @@ func (s *Service) doneFor(p *pass, machine string) <-chan struct{} {
 	return c
 }
 
-// EndMachine ends all that a device's certificate was shown for: sessions
-// bound to it, and what runs over its connections.
-func (s *Service) EndMachine(ctx context.Context, machine string) error {
+// endMachine ends all that a device's certificate was shown for: sessions
+// bound to it, whose rows went with the device, and what runs over its
+// connections.
+func (s *Service) endMachine(machine string) {
 	s.mu.Lock()
-	var bound []*pass
+	defer s.mu.Unlock()
 	for _, p := range s.passes {
 		if p.Machine == machine {
-			bound = append(bound, p)
+			s.forgetPass(p)
 		} else if c := p.machines[machine]; c != nil {
 			close(c)
 			delete(p.machines, machine)
 		}
 	}
-	s.mu.Unlock()
-	for _, p := range bound {
-		s.close(p)
-	}
-	for _, p := range bound {
-		if err := s.removeRow(ctx, p.ID); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
-// end ends a pass at once and removes its row.
+// end ends a pass because somebody wants it: its row, together with the entry
+// that says who, and then at once what runs under it. What cannot be written
+// goes on.
 func (s *Service) end(ctx context.Context, p *pass) error {
-	s.close(p)
-	return s.removeRow(ctx, p.ID)
+	if err := s.store.EndPass(ctx, p.ID); err != nil {
+		return fault.In("it could not be ended", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetPass(p)
+	return nil
 }
 
 // own finds the subject's own passes of a kind, newest first.
@@ -257,6 +255,7 @@ func (s *Service) NewScopedToken(ctx context.Context, sub security.Subject, name
 	if p := s.person(sub); p == nil || s.stateOf(p) != security.PersonActive {
 		return none, "", unknownPerson()
 	}
+	security.TellNew(ctx, t.ID)
 	if err := s.store.AddPass(ctx, t); err != nil {
 		return none, "", fault.In("the token could not be kept", err)
 	}

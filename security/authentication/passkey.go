@@ -233,6 +233,7 @@ func (s *Service) AddPasskey(ctx context.Context, sub security.Subject, flowID, 
 		if p.State != security.PersonActive || len(s.keysOf(p.ID)) >= maxPasskeys {
 			return Change{}, fault.New(fault.Exhausted, "you have 16 passkeys, and more are not kept", "remove one you no longer need")
 		}
+		security.TellNew(ctx, keyID(k.ID))
 		return Change{Key: &k}, nil
 	})
 	if err != nil {
@@ -380,6 +381,9 @@ func (s *Service) assert(ctx context.Context, kind, bound, flowID string, creden
 	}
 	if c.Authenticator.CloneWarning {
 		k.Blocked = true
+		// This is not what was asked for, and has an entry of its own.
+		ctx, _ := security.Carry(ctx, security.Entry{At: s.clock.Now(), UserID: k.Person, Via: security.ViaLocal, Remote: label(o.Remote, maxDevice), Action: "passkey.block",
+			Resource: security.Resource{Kind: "passkey", ID: keyID(k.ID)}, Outcome: security.Allowed, Detail: "its counter went back: it may have been copied"})
 		if err := s.keep(ctx, Change{Person: k.Person, Key: &k}); err != nil {
 			return none, err
 		}
@@ -425,10 +429,19 @@ func (s *Service) open(ctx context.Context, id string, o security.Origin, single
 	case security.PersonDisabled:
 		return none, "", disabled()
 	}
+	return s.openAs(ctx, p, o, single, c)
+}
+
+// openAs is open for p, who may be about to come with c; the caller is alone.
+func (s *Service) openAs(ctx context.Context, p *person, o security.Origin, single bool, c Change) (security.Subject, string, error) {
 	n, b, cookie := s.newSession(p, s.clock.Now(), o, single)
-	c.Person, c.Pass, c.Browser = id, &n, b
+	c.Person, c.Pass, c.Browser = p.ID, &n, b
+	s.tellSession(ctx, p, n, o)
 	if err := used(s.apply(ctx, c)); err != nil {
-		return none, "", err
+		return security.Subject{}, "", err
 	}
+	s.mu.RLock()
+	p = s.people[p.ID]
+	s.mu.RUnlock()
 	return s.begin(ctx, p, n, nil, o), cookie, nil
 }

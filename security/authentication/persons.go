@@ -118,10 +118,7 @@ func (s *Service) apply(ctx context.Context, c Change) error {
 	if c.EndPasses {
 		for _, m := range s.passes {
 			if m.person == p {
-				delete(s.passes, m.ID)
-				delete(s.byHash, m.Hash)
-				delete(s.byHash, m.before)
-				m.stop()
+				s.forgetPass(m)
 			}
 		}
 		p.StreamID, p.Stream = "", nil

@@ -134,6 +134,7 @@ func (s *Service) Setup(ctx context.Context, n security.NewUser, o security.Orig
 	}
 	w.Recovery, p.Recovery = newRecovery()
 	t, secret := newPass(p.ID, security.ViaToken, "set-up", now, SetupToken, o)
+	security.Tell(ctx, func(e *security.Entry) { e.UserID = p.ID })
 	if err := s.store.Found(ctx, p, t); err != nil {
 		return none, fault.In("the set-up could not be kept", err)
 	}

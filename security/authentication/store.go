@@ -128,7 +128,8 @@ type Store interface {
 	SetStream(ctx context.Context, person, id string, sealed []byte) error
 	Rest(ctx context.Context) (Rest, error)
 	Change(ctx context.Context, c Change) error
-	Invite(ctx context.Context, i Invitation) error
+	// Invite keeps one in the place of those it replaces.
+	Invite(ctx context.Context, i Invitation, instead ...string) error
 	// EndInvitation removes one; one that is not there is no error.
 	EndInvitation(ctx context.Context, id string) error
 }
@@ -154,7 +155,8 @@ type Certificate struct {
 // durable transaction.
 type DeviceStore interface {
 	Devices(ctx context.Context) ([]Device, error)
-	// PutDevice adds or replaces a device and adds certificates it lacks.
+	// PutDevice adds or replaces a device and adds certificates it lacks. The
+	// sessions bound to a revoked one go with it.
 	PutDevice(ctx context.Context, d Device) error
 }
 

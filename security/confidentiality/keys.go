@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -49,10 +50,21 @@ type Keys struct {
 	rotating sync.Mutex // one rotation at a time; taken before mu
 	roots    opener     // guarded by rotating once OpenKeys has returned
 
+	// secrets is the key of small secrets, once it was used. Seal and Open need
+	// no lock then: the audit trail seals its head inside a transaction, while
+	// whoever holds mu may be waiting for one.
+	secrets atomic.Pointer[sealing]
+
 	mu   sync.Mutex // guards root, open and live, and is held while a key is made, so that each is made once
 	root root
 	open map[string][]byte // by id
 	live map[string]string // id by purpose
+}
+
+// sealing is a key by its id, ready to seal.
+type sealing struct {
+	id   string
+	aead cipher.AEAD
 }
 
 var (
@@ -122,6 +134,11 @@ func OpenKeys(ctx context.Context, c Config) (*Keys, error) {
 	if _, _, err := k.current(ctx, rootID, purposeTenant, c.Create); err != nil && (c.Create || !fault.Is(err, fault.NotFound)) {
 		return nil, err
 	}
+	if c.Create {
+		if _, err := k.secretsKey(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return k, nil
 }
 
@@ -157,6 +174,9 @@ func (k *Keys) Destroy(ctx context.Context, id string) error {
 	if key, ok := k.open[id]; ok {
 		clear(key)
 		delete(k.open, id)
+	}
+	if s := k.secrets.Load(); s != nil && s.id == id {
+		k.secrets.Store(nil)
 	}
 	for purpose, live := range k.live {
 		if live == id {
@@ -270,9 +290,28 @@ func aad(id, parent, purpose string) string {
 
 // Seal keeps a small secret: version 1, the key's id, nonce, AES-256-GCM.
 func (k *Keys) Seal(context_ string, secret []byte) ([]byte, error) {
-	ctx := context.Background() // the ring is local; the word has no context
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	s := k.secrets.Load()
+	if s == nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		var err error
+		if s, err = k.secretsKey(context.Background()); err != nil { // the ring is local; the word has no context
+			return nil, err
+		}
+	}
+	nonce, err := random(nonceSize)
+	if err != nil {
+		return nil, err
+	}
+	out := append(append([]byte{1}, s.id...), nonce...)
+	return s.aead.Seal(out, nonce, secret, secretAAD(context_)), nil
+}
+
+func secretAAD(context_ string) []byte { return []byte("bartizan secret 1\x00" + context_) }
+
+// secretsKey finds or makes the key of small secrets. k.mu is held, or nobody
+// else has k yet.
+func (k *Keys) secretsKey(ctx context.Context) (*sealing, error) {
 	tenant, _, err := k.current(ctx, rootID, purposeTenant, true)
 	if err != nil {
 		return nil, err
@@ -281,11 +320,13 @@ func (k *Keys) Seal(context_ string, secret []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := gcmSeal(key, "bartizan secret 1\x00"+context_, secret)
+	a, err := gcm(key)
 	if err != nil {
 		return nil, err
 	}
-	return append(append([]byte{1}, id...), sealed...), nil
+	s := &sealing{id, a}
+	k.secrets.Store(s)
+	return s, nil
 }
 
 // Open gives a secret that Seal sealed for the same context; Corrupt for any
@@ -294,13 +335,17 @@ func (k *Keys) Open(context_ string, sealed []byte) ([]byte, error) {
 	if len(sealed) < 1+idSize || sealed[0] != 1 {
 		return nil, corrupt()
 	}
+	id, sealed := string(sealed[1:1+idSize]), sealed[1+idSize:]
+	if s := k.secrets.Load(); s != nil && s.id == id {
+		return openBy(s.aead, secretAAD(context_), sealed)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	key, err := k.unwrap(context.Background(), string(sealed[1:1+idSize]), 0)
+	key, err := k.unwrap(context.Background(), id, 0)
 	if err != nil {
 		return nil, err
 	}
-	return gcmOpen(key, "bartizan secret 1\x00"+context_, sealed[1+idSize:])
+	return gcmOpen(key, string(secretAAD(context_)), sealed)
 }
 
 func gcm(key []byte) (cipher.AEAD, error) {
@@ -328,10 +373,14 @@ func gcmOpen(key []byte, aad string, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openBy(a, []byte(aad), sealed)
+}
+
+func openBy(a cipher.AEAD, aad, sealed []byte) ([]byte, error) {
 	if len(sealed) < nonceSize {
 		return nil, corrupt()
 	}
-	out, err := a.Open(nil, sealed[:nonceSize], sealed[nonceSize:], []byte(aad))
+	out, err := a.Open(nil, sealed[:nonceSize], sealed[nonceSize:], aad)
 	if err != nil {
 		return nil, corrupt()
 	}

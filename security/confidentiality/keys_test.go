@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -196,5 +197,47 @@ func TestSecrets(t *testing.T) {
 		if _, err := k.Open("camera a", sealed[:n]); err == nil {
 			t.Errorf("the first %d bytes opened", n)
 		}
+	}
+}
+
+// busy is a ring whose database somebody else has, who seals before letting go:
+// what the audit trail does.
+type busy struct {
+	ring
+	others func()
+}
+
+func (b busy) PutKey(ctx context.Context, w security.WrappedKey) error {
+	if b.others != nil {
+		b.others()
+	}
+	return b.ring.PutKey(ctx, w)
+}
+
+// Whoever makes a day's key may be waiting for the transaction in which the
+// trail seals its head: Seal and Open wait for nobody.
+func TestSealWaitsForNobody(t *testing.T) {
+	b := &busy{ring: ring{}}
+	k := keys(t, t.TempDir(), b)
+	b.others = func() {
+		done := make(chan error, 1)
+		go func() {
+			sealed, err := k.Seal("here", []byte("secret"))
+			if err == nil {
+				_, err = k.Open("here", sealed)
+			}
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("Seal waits for who waits for it")
+		}
+	}
+	if _, _, err := k.Current(t.Context(), "cam/main", "2026-07-01"); err != nil {
+		t.Fatal(err)
 	}
 }

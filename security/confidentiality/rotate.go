@@ -32,6 +32,8 @@ func (k *Keys) Rotate(ctx context.Context, to Keep) (done security.KeyRotation, 
 		return done, fault.New(fault.Conflict, "the keys are being rotated already", "wait until that ends")
 	}
 	defer k.rotating.Unlock()
+	// Many transactions, made while mu is held: no entry goes with one of them.
+	ctx = security.Uncarried(ctx)
 	k.mu.Lock()
 	old, tenant, err := k.root, security.WrappedKey{}, error(nil)
 	if _, _, err = k.current(ctx, rootID, purposeTenant, true); err == nil {

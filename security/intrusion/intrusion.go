@@ -493,6 +493,7 @@ func (s *Service) Ban(ctx context.Context, by security.Subject, n security.NewBa
 		}
 	}
 	s.mu.Unlock()
+	security.TellNew(ctx, b.ID)
 	// Kept before it holds: a person sees that it could not be.
 	if err := s.cfg.Store.PutBans(ctx, []security.Ban{b}, now.Add(-remember)); err != nil {
 		return b, fault.In("the ban could not be kept", err)

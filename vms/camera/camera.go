@@ -326,6 +326,7 @@ func (m *Manager) status(e *entry) vms.CameraStatus {
 		s.Cause, s.Message, s.Advice = vms.CauseNotRecorded, disabled().Detail, "switch it on to record and see it"
 	}
 	id := m.devices[c.ID].identity()
+	s.Can = m.devices[c.ID].can()
 	for i, q := range qualities {
 		if c.URL(q) == "" {
 			continue

@@ -46,11 +46,13 @@ func (m *memory) Cameras(context.Context) ([]vms.StoredCamera, error) {
 	return slices.Collect(maps.Values(m.list)), m.fail
 }
 
-func (m *memory) PutCamera(_ context.Context, c vms.StoredCamera) error {
+func (m *memory) PutCamera(_ context.Context, cameras ...vms.StoredCamera) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail == nil {
-		m.list[c.ID] = c
+		for _, c := range cameras {
+			m.list[c.ID] = c
+		}
 	}
 	return m.fail
 }

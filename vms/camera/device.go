@@ -405,6 +405,17 @@ func (d *device) identity() vms.DeviceIdentity {
 	return d.stored.Identity
 }
 
+// can is what the device can do; nil for no device.
+func (d *device) can() *vms.DeviceCan {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	can := d.stored.Can
+	return &can
+}
+
 // Approve makes what the camera shows its identity.
 func (m *Manager) Approve(ctx context.Context, id vms.CameraID, serial, pin string) (vms.DeviceStatus, error) {
 	d, err := m.deviceOf(id)

@@ -157,7 +157,7 @@ func (w *ward) wait(what string, f func() bool) {
 	w.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	end := time.After(time.Minute)
+	end := time.After(3 * time.Minute)
 	for !f() {
 		select {
 		case <-tick.C:

@@ -104,7 +104,7 @@ func (m *Manager) add(ctx context.Context, n vms.NewCamera) (vms.CameraID, error
 
 // addAs adds a camera under an id chosen before. edit is held.
 func (m *Manager) addAs(ctx context.Context, id vms.CameraID, n vms.NewCamera, keep func(context.Context, vms.StoredCamera) error) (vms.CameraID, error) {
-	d := draft{StoredCamera: vms.StoredCamera{Camera: vms.Camera{ID: id, Enabled: true, Demo: n.Demo,
+	d := draft{StoredCamera: vms.StoredCamera{Camera: vms.Camera{ID: id, Enabled: !n.Disabled, Demo: n.Demo,
 		Transport: n.Transport, Pin: n.Pin, Record: m.cfg.Record, Keep: m.cfg.Keep, Created: m.cfg.Clock.Now()}}}
 	if n.Username != "" || n.Password != "" {
 		d.username, d.password = &n.Username, &n.Password
@@ -137,6 +137,7 @@ func (m *Manager) addAs(ctx context.Context, id vms.CameraID, n vms.NewCamera, k
 	if count >= maxCameras {
 		return "", fault.New(fault.Exhausted, "this node has as many cameras as it may have", "remove one, or add the camera to another node")
 	}
+	security.TellNew(ctx, string(d.ID))
 	if err := keep(ctx, d.StoredCamera); err != nil {
 		return "", fault.In("the camera cannot be stored", err)
 	}
@@ -227,10 +228,10 @@ func (m *Manager) update(ctx context.Context, id vms.CameraID, p vms.CameraPatch
 	if p.Position != nil {
 		changed = m.arrange(d.StoredCamera, *p.Position)
 	}
+	if err := m.cfg.Store.PutCamera(ctx, changed...); err != nil {
+		return fault.In("the camera cannot be stored", err)
+	}
 	for _, c := range changed {
-		if err := m.cfg.Store.PutCamera(ctx, c); err != nil {
-			return fault.In("the camera cannot be stored", err)
-		}
 		m.mu.Lock()
 		x := m.byID[c.ID]
 		if x.stored.Enabled != c.Enabled {
@@ -364,6 +365,9 @@ func (m *Manager) learnPin(ctx context.Context, id vms.CameraID, pin string) err
 	m.mu.Unlock()
 	if c.Pin == "" {
 		c.Pin = pin
+		// The node decides here whom it trusts: that stands in the trail too.
+		ctx, _ = security.Carry(ctx, security.Entry{At: m.cfg.Clock.Now(), Via: security.ViaLocal, Action: "cameras.pin", Resource: security.Resource{Kind: "camera", ID: string(id)},
+			Outcome: security.Allowed, Detail: "the certificate shown at the first connection is the camera's from now on", After: pin})
 		if err := m.cfg.Store.PutCamera(ctx, c); err != nil {
 			return fault.In("the camera's certificate cannot be kept", err)
 		}

@@ -22,7 +22,7 @@ import (
 const (
 	enrolMost    = 64
 	enrolWorkers = 8 // devices at once
-	enrolTime    = 90 * time.Second
+	enrolTime    = 2 * time.Minute
 	enrolJobs    = 8 // under way
 	enrolKept    = time.Hour
 	liveTime     = 10 * time.Second

@@ -58,12 +58,13 @@ func (m *Manager) Imaging(ctx context.Context, id vms.CameraID) (vms.Imaging, er
 	} {
 		if x.value != nil && x.may != nil {
 			*x.into = x.value
-			out.Ranges[x.name] = vms.ImagingRange(*x.may)
+			out.Ranges[x.name] = vms.ImagingRange{Min: x.may.Min, Max: x.may.Max}
 		}
 	}
 	if s.IrCutFilter != "" && len(o.IrCutFilter) > 0 {
 		v := strings.ToLower(s.IrCutFilter)
 		out.IRCut = &v
+		out.Ranges["ir_cut"] = vms.ImagingRange{Options: lower(o.IrCutFilter)}
 	}
 	if s.WideDynamicRange != nil && len(o.WideDynamicRange.Modes) > 1 {
 		on := s.WideDynamicRange.Mode == "ON"
@@ -71,14 +72,23 @@ func (m *Manager) Imaging(ctx context.Context, id vms.CameraID) (vms.Imaging, er
 	}
 	if x := s.Exposure; x != nil && len(o.ExposureModes) > 0 {
 		mode := strings.ToLower(x.Mode)
+		out.Ranges["exposure"] = vms.ImagingRange{Options: lower(o.ExposureModes)}
 		out.Exposure, out.ExposureTime, out.Gain = &mode, x.ExposureTime, x.Gain
 		for name, may := range map[string]*onvif.Range{"exposure_time": o.ExposureTime, "gain": o.Gain} {
 			if may != nil {
-				out.Ranges[name] = vms.ImagingRange(*may)
+				out.Ranges[name] = vms.ImagingRange{Min: may.Min, Max: may.Max}
 			}
 		}
 	}
 	return out, nil
+}
+
+func lower(all []string) []string {
+	var out []string
+	for _, s := range all {
+		out = append(out, strings.ToLower(s))
+	}
+	return out
 }
 
 // SetImaging changes the settings that are not nil.
@@ -137,57 +147,62 @@ func (m *Manager) SetImaging(ctx context.Context, id vms.CameraID, s vms.Imaging
 var errNoMasks = fault.New(fault.Unsupported, "this camera draws no privacy masks", "")
 
 // Masks lists the privacy masks the camera draws.
-func (m *Manager) Masks(ctx context.Context, id vms.CameraID) ([]vms.Mask, error) {
+func (m *Manager) Masks(ctx context.Context, id vms.CameraID) (vms.Masks, error) {
+	var out vms.Masks
 	c, facts, err := m.sensor(ctx, id)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	if !facts.Can.Masks {
-		return nil, errNoMasks
+		return out, errNoMasks
 	}
 	all, err := c.Media.GetMasks(ctx, facts.SourceConfiguration)
 	if err != nil {
-		return nil, said(err)
+		return out, said(err)
 	}
-	out := []vms.Mask{}
+	may, err := c.Media.GetMaskOptions(ctx, facts.SourceConfiguration)
+	if err != nil {
+		return out, said(err)
+	}
+	out.Kinds, out.Most = lower(may.Types), may.MaxMasks
 	for _, k := range all {
-		x := vms.Mask{Name: k.Token, Kind: strings.ToLower(k.Type)}
+		x := vms.Mask{Token: k.Token, Kind: strings.ToLower(k.Type)}
 		for _, p := range k.Polygon {
 			x.Polygon = append(x.Polygon, [2]float64{(p.X + 1) / 2, (1 - p.Y) / 2})
 		}
-		out = append(out, x)
+		out.Masks = append(out.Masks, x)
 	}
 	return out, nil
 }
 
 // SetMasks replaces them: those named are changed, others made, those missing
 // removed.
-func (m *Manager) SetMasks(ctx context.Context, id vms.CameraID, want []vms.Mask) ([]vms.Mask, error) {
+func (m *Manager) SetMasks(ctx context.Context, id vms.CameraID, want []vms.Mask) (vms.Masks, error) {
 	now, err := m.Masks(ctx, id)
 	if err != nil {
-		return nil, err
+		return now, err
 	}
 	c, facts, err := m.sensor(ctx, id)
 	if err != nil {
-		return nil, err
+		return now, err
 	}
 	may, err := c.Media.GetMaskOptions(ctx, facts.SourceConfiguration)
 	if err != nil {
-		return nil, said(err)
+		return now, said(err)
 	}
 	if may.MaxMasks > 0 && len(want) > may.MaxMasks {
-		return nil, invalid(fmt.Sprintf("this camera draws at most %d masks", may.MaxMasks), "join some")
+		return now, invalid(fmt.Sprintf("this camera draws at most %d masks", may.MaxMasks), "join some")
 	}
 	kept := map[string]bool{}
 	var list []onvif.Mask
 	for _, w := range want {
-		k := onvif.Mask{Token: w.Name, Configuration: facts.SourceConfiguration, Enabled: true, Type: maskType(may.Types, w.Kind)}
+		k := onvif.Mask{Token: w.Token, Configuration: facts.SourceConfiguration, Enabled: true, Type: maskType(may.Types, w.Kind)}
 		if len(w.Polygon) < 3 || may.MaxPoints > 0 && len(w.Polygon) > may.MaxPoints {
-			return nil, invalid(fmt.Sprintf("a mask of this camera has 3 to %d corners", max(may.MaxPoints, 3)), "")
+			return now, invalid(fmt.Sprintf("a mask of this camera has 3 to %d corners", max(may.MaxPoints, 3)), "")
 		}
 		for _, p := range w.Polygon {
 			if !(p[0] >= 0 && p[0] <= 1 && p[1] >= 0 && p[1] <= 1) {
-				return nil, invalid("a mask's corners lie between 0 and 1", "")
+				return now, invalid("a mask's corners lie between 0 and 1", "")
 			}
 			k.Polygon = append(k.Polygon, onvif.Point{X: p[0]*2 - 1, Y: 1 - p[1]*2})
 		}
@@ -198,17 +213,17 @@ func (m *Manager) SetMasks(ctx context.Context, id vms.CameraID, want []vms.Mask
 			}
 		}
 		if k.Token != "" {
-			if !slices.ContainsFunc(now, func(o vms.Mask) bool { return o.Name == k.Token }) || kept[k.Token] {
-				return nil, invalid("a mask is named that the camera does not have", "leave the name out to make a new one")
+			if !slices.ContainsFunc(now.Masks, func(o vms.Mask) bool { return o.Token == k.Token }) || kept[k.Token] {
+				return now, invalid("a mask is named that the camera does not have", "leave the token out to make a new one")
 			}
 			kept[k.Token] = true
 		}
 		list = append(list, k)
 	}
-	for _, o := range now {
-		if !kept[o.Name] {
-			if err := c.Media.DeleteMask(ctx, o.Name); err != nil {
-				return nil, said(err)
+	for _, o := range now.Masks {
+		if !kept[o.Token] {
+			if err := c.Media.DeleteMask(ctx, o.Token); err != nil {
+				return now, said(err)
 			}
 		}
 	}
@@ -219,7 +234,7 @@ func (m *Manager) SetMasks(ctx context.Context, id vms.CameraID, want []vms.Mask
 			_, err = c.Media.CreateMask(ctx, k)
 		}
 		if err != nil {
-			return nil, said(err)
+			return now, said(err)
 		}
 	}
 	return m.Masks(ctx, id)

@@ -660,6 +660,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/revoked.crl": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The certificates of devices that are refused, signed (a CRL) */
+        get: operations["get-revoked"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{id}": {
         parameters: {
             query?: never;
@@ -1833,6 +1850,8 @@ export interface components {
             reason: string;
         };
         Camera: {
+            /** @description What its device can do; absent when not known. */
+            can?: components["schemas"]["CameraCan"];
             /** Format: date-time */
             created?: string;
             demo: boolean;
@@ -1961,13 +1980,22 @@ export interface components {
         CameraMask: {
             /** @enum {string} */
             kind?: "color" | "pixelated" | "blurred";
-            /** @description As the camera calls it; absent for a new one. */
+            /** @description The token again: cameras keep no names of masks. */
             name?: string;
             /** @description Points x, y from 0 to 1, from the picture's upper left. */
             polygon: (number[] | null)[];
+            /** @description By what the camera knows it; absent for a new one. */
+            token?: string;
         };
         CameraMasks: {
+            /** @description What it can draw; told, not set. */
+            kinds?: string[] | null;
             masks: components["schemas"]["CameraMask"][];
+            /**
+             * Format: int64
+             * @description How many; told, not set.
+             */
+            most?: number;
         };
         CameraPassword: {
             /** Format: date-time */
@@ -2249,6 +2277,8 @@ export interface components {
             max: number;
             /** Format: double */
             min: number;
+            /** @description For words: which there are. */
+            options?: string[] | null;
         };
         ImagingValues: {
             /** Format: double */
@@ -7403,6 +7433,80 @@ export interface operations {
             };
             /** @description Unprocessable Entity */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-revoked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/pkix-crl": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
