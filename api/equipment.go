@@ -270,14 +270,21 @@ func deviceBody(d vms.DeviceStatus, err error) (*body[CameraDevice], error) {
 
 // discovery tells of enrolled cameras only to who may see them.
 func (s *server) discovery(ctx context.Context, a *asker, d vms.Discovery) DiscoveryResult {
+	out := DiscoveryOf(d)
+	for i, f := range d.Found {
+		if f.Camera != "" && !s.sees(ctx, a, f.Camera) {
+			out.Found[i].Camera = ""
+		}
+	}
+	return out
+}
+
+// DiscoveryOf is what was found as this interface tells it.
+func DiscoveryOf(d vms.Discovery) DiscoveryResult {
 	out := DiscoveryResult{Found: []FoundCamera{}, TookMS: *milliseconds(d.Took), Problems: append([]string{}, d.Problems...)}
 	for _, f := range d.Found {
-		x := FoundCamera{Key: f.Key, Address: f.Address, Name: f.Name, Maker: f.Maker, Model: f.Model, Hardware: f.Hardware, Location: f.Location, XAddr: f.XAddr,
-			Secure: f.Secure, Profiles: append([]string{}, f.Profiles...), Odd: f.Odd, Open: f.Open}
-		if f.Camera != "" && s.sees(ctx, a, f.Camera) {
-			x.Camera = string(f.Camera)
-		}
-		out.Found = append(out.Found, x)
+		out.Found = append(out.Found, FoundCamera{Key: f.Key, Address: f.Address, Name: f.Name, Maker: f.Maker, Model: f.Model, Hardware: f.Hardware, Location: f.Location, XAddr: f.XAddr,
+			Secure: f.Secure, Profiles: append([]string{}, f.Profiles...), Camera: string(f.Camera), Odd: f.Odd, Open: f.Open})
 	}
 	return out
 }

@@ -110,6 +110,10 @@ type cameraCmd struct {
 	List   cameraList   `cmd:"" help:"List cameras and how they are."`
 	Remove cameraRemove `cmd:"" help:"Forget a camera; its recordings stay until their retention ends."`
 	Probe  cameraProbe  `cmd:"" help:"Ask an address what it would give, without adding it."`
+
+	Discover cameraDiscover `cmd:"" help:"Look for cameras on the network; nothing is adopted, and no password is sent."`
+	Enrol    cameraEnrol    `cmd:"" help:"Enrol cameras: log in, give each its own password, set streams and time, test, record."`
+	PTZ      cameraPTZ      `cmd:"" name:"ptz" help:"Steer a camera that can turn, or tell where it looks."`
 }
 
 // access is how to reach a camera.

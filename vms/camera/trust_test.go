@@ -156,10 +156,10 @@ func TestG03_RogueDeviceGetsNoCredentials(t *testing.T) {
 			w.WriteHeader(401)
 		},
 		"another host": func(w http.ResponseWriter, q *http.Request) {
-			http.Redirect(w, q, elsewhere+"/onvif/device_service", 307)
+			http.Redirect(w, q, elsewhere+"/onvif/device_service", http.StatusTemporaryRedirect)
 		},
 		"metadata": func(w http.ResponseWriter, q *http.Request) {
-			http.Redirect(w, q, "http://169.254.169.254/latest/meta-data", 307)
+			http.Redirect(w, q, "http://169.254.169.254/latest/meta-data", http.StatusTemporaryRedirect)
 		},
 		"services elsewhere": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/soap+xml")
