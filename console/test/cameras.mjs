@@ -278,7 +278,7 @@ export async function cameras(t) {
       const id = await page.evaluate(async (address) => {
         for (const c of (await (await fetch('/api/v1/cameras')).json()).cameras) {
           const d = await (await fetch(`/api/v1/cameras/${c.id}/device`)).json();
-          if ((d.address ?? '').includes(address)) return c.id;
+          if (d.onvif && new URL(d.address).hostname === address) return c.id;
         }
         return '';
       }, swapped.address);
