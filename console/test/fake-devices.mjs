@@ -25,7 +25,7 @@ function device(cam, i) {
     devices.set(cam.id, {
       ptz: s.ptz, at: { pan: 0, tilt: 0, zoom: 0 }, v: undefined, presets: [{ token: 'p1', name: 'Entrance' }, { token: 'p2', name: 'Loading bay' }, { token: 'p3', name: 'Fence corner' }], tours: [{ token: 't1', name: 'Night round', running: false }], held: undefined,
       imaging: { brightness: 50, contrast: 55, saturation: 50, sharpness: 40, ir_cut: 'auto', wdr: false, ranges: { brightness: { min: 0, max: 100 }, contrast: { min: 0, max: 100 }, saturation: { min: 0, max: 100 }, sharpness: { min: 0, max: 100 }} },
-      masks: [{ name: 'm1', kind: 'color', polygon: [[0.1, 0.1], [0.35, 0.1], [0.35, 0.4], [0.1, 0.4]] }],
+      masks: [{ token: 'm1', kind: 'color', polygon: [[0.1, 0.1], [0.35, 0.1], [0.35, 0.4], [0.1, 0.4]] }],
       info: {
         onvif: true, address: s.address, maker: s.maker, model: s.model, firmware: '11.11.7', serial: 'LAB-0' + i + '-77A1', hardware: 'lab 1', reachable: true, checked: new Date().toISOString(),
         can: { ptz: s.ptz, presets: s.ptz, home: s.ptz, tours: s.ptz, imaging: true, masks: true, audio_out: false, events: true, analytics: false, recording: true, signing: false, tls: s.secure, reboot: true, firmware: true },
@@ -98,8 +98,8 @@ export function answer(h, res, m, p, body, user) {
     return ok(d.imaging);
   }
   if (mm[2] === 'masks') {
-    if (m === 'PUT') d.masks = body.masks.map((x, k) => ({ name: 'm' + k, ...x }));
-    return ok({ masks: d.masks });
+    if (m === 'PUT') d.masks = body.masks.map((x, k) => ({ token: 'm' + k, ...x }));
+    return ok({ masks: d.masks, kinds: ['color', 'pixelated'], most: 4 });
   }
   const clamp = (x, lo) => Math.max(lo, Math.min(1, x));
   const settle = () => {

@@ -32,9 +32,8 @@ class Steering {
 
   /** learn finds out whether a camera turns, once in a while. */
   async learn(cam: Camera): Promise<void> {
-    const can = (cam as Camera & { can?: Record<string, boolean> | null }).can;
-    if (can) {
-      this.turns[cam.id] = !can.ptz ? 'no' : may('ptz') ? 'yes' : 'forbidden';
+    if (cam.can) {
+      this.turns[cam.id] = !cam.can.ptz ? 'no' : may('ptz') ? 'yes' : 'forbidden';
       return;
     }
     if (Date.now() - (this.asked.get(cam.id) ?? 0) < 300_000 || cam.status.state !== 'live') return;
