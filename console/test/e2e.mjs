@@ -3,7 +3,8 @@
 //
 //   node console/test/e2e.mjs --base https://localhost:8443 --link LINK [--out DIR]
 //     [--camera URL --camera-user NAME --camera-password PASS [--camera-sub URL]]
-//     [--tiles 8] [--user admin] [--password '...'] [--hole CAUSE: there must be one] [--only who]
+//     [--tiles 8] [--user admin] [--password '...'] [--hole CAUSE: there must be one] [--only who | cameras]
+//     [--devices 12 ...: a site of ONVIF devices, see cameras.mjs]
 //
 // Without --link, --totp SECRET and the password of an existing person are used.
 import { createHmac } from 'node:crypto';
@@ -12,6 +13,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
+import { cameras } from './cameras.mjs';
 import { who } from './who.mjs';
 
 const opt = {};
@@ -227,9 +229,11 @@ try {
     const a = await tiles(true);
     await until('pictures change', async () => { const b = await tiles(true); return b.every((t, i) => Number(t.frames) > Number(a[i].frames)) && b.filter((t, i) => t.sum !== a[i].sum).length >= Math.ceil(wantTiles * 0.7); }, 6000, 250);
   });
-  await page.waitForTimeout(2500);
-  await shot('live-1600');
-  await axe('live');
+  await attempt('the wall at rest', async () => {
+    await page.waitForTimeout(2500);
+    await shot('live-1600');
+    await axe('live');
+  });
 
   // ---- a click makes a tile the hero
   await attempt('hero', async () => {
@@ -445,6 +449,7 @@ try {
   if (opt.camera) {
     await attempt('add camera', async () => {
       await page.goto(base + '/cameras?add');
+      await page.getByRole('tab', { name: 'By address' }).click();
       const d = page.locator('dialog.add');
       await d.getByLabel('Address of the main stream').fill(opt.camera);
       await d.getByLabel('User name').fill(opt['camera-user'] ?? 'admin');
@@ -541,6 +546,10 @@ try {
     }
     await page.setViewportSize({ width: 1600, height: 900 });
   });
+
+  // ---- devices: found, enrolled, steered, looked after
+  part = 'cameras';
+  if (opt.devices) await cameras({ page, base, attempt, until, step, fail, axe, shot, tiles, opt, code: () => totp(secret) });
 
   // ---- people, rights, the trail
   part = 'who';

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { WebSocketServer } from 'ws';
+import { answer } from './fake-devices.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const arg = (n, d) => (process.argv.includes('--' + n) ? process.argv[process.argv.indexOf('--' + n) + 1] : d);
@@ -204,6 +205,15 @@ async function api(req, res, u) {
     tell(c);
     return json(res, 201, c);
   }
+  const made = (name, found) => {
+    const id = 'cam-' + randomBytes(3).toString('hex');
+    media.set(id, media.get(cameras[cameras.length % 8].id));
+    const c = { ...camera(id, name, cameras.length, media.get(id).main, media.get(id).sub), demo: false, found };
+    cameras.push(c);
+    tell(c);
+    return c;
+  };
+  if (answer({ json, problem, cameras, camera: made }, res, m, p, body, admin.user)) return;
   const mm = /^\/cameras\/([^/]+)(?:\/(.*))?$/.exec(p);
   const i = cameras.findIndex((c) => c.id === mm?.[1]);
   if (i < 0) return problem(res, 404, 'not found', 'There is no such camera.');
@@ -261,7 +271,7 @@ async function api(req, res, u) {
   }
   return problem(res, 404, 'not found', 'There is no such thing.');
 }
-const me = () => ({ user: admin.user, role: 'administrator', via: 'session', expires: new Date(Date.now() + 12 * 3600_000).toISOString(), actions: ['live', 'playback', 'export', 'cameras.view', 'cameras.configure', 'system.view', 'audit.view', 'people.configure', 'self'] });
+const me = () => ({ user: admin.user, role: 'administrator', via: 'session', expires: new Date(Date.now() + 12 * 3600_000).toISOString(), actions: ['live', 'playback', 'export', 'cameras.view', 'cameras.configure', 'ptz', 'system.view', 'audit.view', 'people.configure', 'self'] });
 
 const type = { '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.html': 'text/html; charset=utf-8' };
 const pem = path.join(work, 'key.pem');

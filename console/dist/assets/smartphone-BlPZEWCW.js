@@ -1,1 +1,0 @@
-import{a as e,i as t,t as n}from"./Icon-DLJgc60i.js";var r=new Set([`$$slots`,`$$events`,`$$legacy`]);function i(i,a){let o=t(a,r),s={name:`smartphone`,size:24,node:[[`rect`,{width:`14`,height:`20`,x:`5`,y:`2`,rx:`2`,ry:`2`}],[`path`,{d:`M12 18h.01`}]]};n(i,e(()=>o,{get icon(){return s}}))}export{i as t};

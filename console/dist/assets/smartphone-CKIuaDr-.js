@@ -1,0 +1,1 @@
+import{i as e,r as t}from"./disclose-version-BpKyUvc7.js";import{t as n}from"./Icon-BkH60zFC.js";var r=new Set([`$$slots`,`$$events`,`$$legacy`]);function i(i,a){let o=t(a,r),s={name:`smartphone`,size:24,node:[[`rect`,{width:`14`,height:`20`,x:`5`,y:`2`,rx:`2`,ry:`2`}],[`path`,{d:`M12 18h.01`}]]};n(i,e(()=>o,{get icon(){return s}}))}export{i as t};
