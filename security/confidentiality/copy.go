@@ -68,10 +68,10 @@ func (k *Keys) CopyKeys(_ context.Context, recipient string) ([]byte, error) {
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "this is not a recipient of copies", "make a pair with: bartizan keys identity")
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	c := copied{Bartizan: "root copy 1", Made: k.clock.Now().Time().UTC(), Key: fingerprint(k.root.key)}
-	if c.Sealed, err = hpke.Seal(to, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(copyInfo), k.root.key); err != nil {
+	root := k.known(rootID)
+	defer clear(root)
+	c := copied{Bartizan: "root copy 1", Made: k.clock.Now().Time().UTC(), Key: fingerprint(root)}
+	if c.Sealed, err = hpke.Seal(to, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(copyInfo), root); err != nil {
 		return nil, fault.Wrap(fault.Internal, err, "the copy could not be sealed", "")
 	}
 	out, err := json.MarshalIndent(c, "", "  ")

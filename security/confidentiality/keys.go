@@ -25,7 +25,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/bartizan-vms/bartizan/base/fault"
 	"github.com/bartizan-vms/bartizan/base/timebase"
@@ -50,21 +49,15 @@ type Keys struct {
 	rotating sync.Mutex // one rotation at a time; taken before mu
 	roots    opener     // guarded by rotating once OpenKeys has returned
 
-	// secrets is the key of small secrets, once it was used. Seal and Open need
-	// no lock then: the audit trail seals its head inside a transaction, while
-	// whoever holds mu may be waiting for one.
-	secrets atomic.Pointer[sealing]
+	// mu is held while a key is made or replaced, so that each is made once. Who
+	// holds it waits for the ring; so nobody on whom the ring may wait, such as
+	// whoever seals or opens a secret within a transaction, may wait for mu.
+	mu sync.Mutex
 
-	mu   sync.Mutex // guards root, open and live, and is held while a key is made, so that each is made once
-	root root
-	open map[string][]byte // by id
-	live map[string]string // id by purpose
-}
-
-// sealing is a key by its id, ready to seal.
-type sealing struct {
-	id   string
-	aead cipher.AEAD
+	memory sync.Mutex // guards what follows; taken after mu, never held while the ring is asked
+	root   root
+	open   map[string][]byte // by id
+	live   map[string]string // id by purpose
 }
 
 var (
@@ -131,13 +124,14 @@ func OpenKeys(ctx context.Context, c Config) (*Keys, error) {
 	if c.Keep.Kind != "" && k.root.kind != c.Keep.Kind {
 		return nil, otherwise(k.root.kind, c.Keep.Kind)
 	}
-	if _, _, err := k.current(ctx, rootID, purposeTenant, c.Create); err != nil && (c.Create || !fault.Is(err, fault.NotFound)) {
-		return nil, err
-	}
-	if c.Create {
-		if _, err := k.secretsKey(ctx); err != nil {
+	id, _, err := k.current(ctx, rootID, purposeTenant, c.Create)
+	if err == nil {
+		// Found now, so that Seal need not look for it; made by the first Seal.
+		if _, _, err := k.current(ctx, id, purposeSecrets, false); err != nil && !fault.Is(err, fault.NotFound) {
 			return nil, err
 		}
+	} else if c.Create || !fault.Is(err, fault.NotFound) {
+		return nil, err
 	}
 	return k, nil
 }
@@ -163,34 +157,70 @@ func (k *Keys) Current(ctx context.Context, stream, day string) (string, []byte,
 func (k *Keys) Key(ctx context.Context, id string) ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	key, err := k.unwrap(ctx, id, 0)
-	return slices.Clone(key), err // the cache wipes its own when the key is destroyed
+	return k.unwrap(ctx, id, true, 0)
 }
 
 // Destroy makes everything sealed under id unreadable for ever.
 func (k *Keys) Destroy(ctx context.Context, id string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if key, ok := k.open[id]; ok {
-		clear(key)
-		delete(k.open, id)
+	k.forget(id)
+	return k.ring.DestroyKey(ctx, id, k.clock.Now())
+}
+
+// known gives a copy of a key that is in memory; nil for none.
+func (k *Keys) known(id string) []byte {
+	k.memory.Lock()
+	defer k.memory.Unlock()
+	if id == rootID {
+		return slices.Clone(k.root.key)
 	}
-	if s := k.secrets.Load(); s != nil && s.id == id {
-		k.secrets.Store(nil)
-	}
+	return slices.Clone(k.open[id])
+}
+
+func (k *Keys) liveID(purpose string) string {
+	k.memory.Lock()
+	defer k.memory.Unlock()
+	return k.live[purpose]
+}
+
+// forget wipes a key from memory.
+func (k *Keys) forget(id string) {
+	k.memory.Lock()
+	defer k.memory.Unlock()
+	clear(k.open[id])
+	delete(k.open, id)
 	for purpose, live := range k.live {
 		if live == id {
 			delete(k.live, purpose)
 		}
 	}
-	return k.ring.DestroyKey(ctx, id, k.clock.Now())
+}
+
+// remember keeps a key in memory, as the live one of purpose unless that is
+// "". k.mu is held, or nobody else has k yet.
+func (k *Keys) remember(id string, key []byte, purpose string) {
+	k.memory.Lock()
+	defer k.memory.Unlock()
+	if len(k.open) >= maxCached {
+		clear(k.open)
+	}
+	if len(k.live) >= maxCached {
+		secrets := k.live[purposeSecrets]
+		clear(k.live)
+		k.live[purposeSecrets] = secrets // Seal must not have to look for it
+	}
+	k.open[id] = slices.Clone(key)
+	if purpose != "" {
+		k.live[purpose] = id
+	}
 }
 
 // current finds or makes the live key of a purpose. k.mu is held, or nobody
 // else has k yet.
 func (k *Keys) current(ctx context.Context, parent, purpose string, create bool) (string, []byte, error) {
-	id, ok := k.live[purpose]
-	if !ok {
+	id := k.liveID(purpose)
+	if id == "" {
 		w, err := k.ring.Live(ctx, purpose)
 		switch {
 		case err == nil:
@@ -203,19 +233,16 @@ func (k *Keys) current(ctx context.Context, parent, purpose string, create bool)
 			}
 		}
 	}
-	key, err := k.unwrap(ctx, id, 0)
+	key, err := k.unwrap(ctx, id, true, 0)
 	if err != nil {
 		return "", nil, err
 	}
-	if len(k.live) >= maxCached {
-		clear(k.live)
-	}
-	k.live[purpose] = id
-	return id, slices.Clone(key), nil
+	k.remember(id, key, purpose)
+	return id, key, nil
 }
 
 func (k *Keys) make(ctx context.Context, parent, purpose string) (string, error) {
-	over, err := k.unwrap(ctx, parent, 0)
+	over, err := k.unwrap(ctx, parent, true, 0)
 	if err != nil {
 		return "", err
 	}
@@ -250,13 +277,11 @@ func wrapped(w security.WrappedKey, over, key []byte) (security.WrappedKey, erro
 	return w, err
 }
 
-// unwrap gives the key of id. The hierarchy is three deep under the root; the
-// depth stops a ring whose parents go round.
-func (k *Keys) unwrap(ctx context.Context, id string, depth int) ([]byte, error) {
-	if id == rootID {
-		return k.root.key, nil
-	}
-	if key, ok := k.open[id]; ok {
+// unwrap gives a copy of the key of id, and with keep remembers it: then k.mu is
+// held, or nobody else has k yet. The hierarchy is three deep under the root;
+// the depth stops a ring whose parents go round.
+func (k *Keys) unwrap(ctx context.Context, id string, keep bool, depth int) ([]byte, error) {
+	if key := k.known(id); key != nil {
 		return key, nil
 	}
 	w, err := k.ring.Key(ctx, id)
@@ -269,7 +294,7 @@ func (k *Keys) unwrap(ctx context.Context, id string, depth int) ([]byte, error)
 	if depth > 3 {
 		return nil, fault.New(fault.Corrupt, "the keys' parents go round", "restore the database from its backup")
 	}
-	over, err := k.unwrap(ctx, w.Parent, depth+1)
+	over, err := k.unwrap(ctx, w.Parent, keep, depth+1)
 	if err != nil {
 		return nil, err
 	}
@@ -277,75 +302,77 @@ func (k *Keys) unwrap(ctx context.Context, id string, depth int) ([]byte, error)
 	if err != nil || len(key) != keySize && len(key) != KeySize {
 		return nil, fault.New(fault.Corrupt, "the key "+id+" does not unwrap", "the root key or the database is not the one it was wrapped with; restore both from the same backup")
 	}
-	if len(k.open) >= maxCached {
-		clear(k.open)
+	if keep {
+		k.remember(id, key, "")
 	}
-	k.open[id] = key
 	return key, nil
+}
+
+// read is unwrap that waits for nobody. A rotation may come in between and take
+// a parent away; then what it put in its place is read.
+func (k *Keys) read(id string) (key []byte, err error) {
+	ctx := context.Background() // the ring is local; the words of a Sealer have no context
+	for range 3 {
+		keep := k.mu.TryLock()
+		key, err = k.unwrap(ctx, id, keep, 0)
+		if keep {
+			k.mu.Unlock()
+		}
+		if err == nil || keep {
+			break
+		}
+	}
+	return key, err
 }
 
 func aad(id, parent, purpose string) string {
 	return "bartizan key 1\x00" + id + "\x00" + parent + "\x00" + purpose
 }
 
-// Seal keeps a small secret: version 1, the key's id, nonce, AES-256-GCM.
+// Seal keeps a small secret: version 1, the key's id, nonce, AES-256-GCM. But
+// for the first of all it waits for no key that is being made.
 func (k *Keys) Seal(context_ string, secret []byte) ([]byte, error) {
-	s := k.secrets.Load()
-	if s == nil {
-		k.mu.Lock()
-		defer k.mu.Unlock()
+	id := k.liveID(purposeSecrets)
+	if id == "" {
 		var err error
-		if s, err = k.secretsKey(context.Background()); err != nil { // the ring is local; the word has no context
+		if id, err = k.makeSecrets(); err != nil {
 			return nil, err
 		}
 	}
-	nonce, err := random(nonceSize)
+	key, err := k.read(id)
 	if err != nil {
 		return nil, err
 	}
-	out := append(append([]byte{1}, s.id...), nonce...)
-	return s.aead.Seal(out, nonce, secret, secretAAD(context_)), nil
+	sealed, err := gcmSeal(key, "bartizan secret 1\x00"+context_, secret)
+	if err != nil {
+		return nil, err
+	}
+	return append(append([]byte{1}, id...), sealed...), nil
 }
 
-func secretAAD(context_ string) []byte { return []byte("bartizan secret 1\x00" + context_) }
-
-// secretsKey finds or makes the key of small secrets. k.mu is held, or nobody
-// else has k yet.
-func (k *Keys) secretsKey(ctx context.Context) (*sealing, error) {
+func (k *Keys) makeSecrets() (string, error) {
+	ctx := context.Background()
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	tenant, _, err := k.current(ctx, rootID, purposeTenant, true)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	id, key, err := k.current(ctx, tenant, purposeSecrets, true)
-	if err != nil {
-		return nil, err
-	}
-	a, err := gcm(key)
-	if err != nil {
-		return nil, err
-	}
-	s := &sealing{id, a}
-	k.secrets.Store(s)
-	return s, nil
+	id, _, err := k.current(ctx, tenant, purposeSecrets, true)
+	return id, err
 }
 
 // Open gives a secret that Seal sealed for the same context; Corrupt for any
-// other bytes or context.
+// other bytes or context. It waits for no key that is being made.
 func (k *Keys) Open(context_ string, sealed []byte) ([]byte, error) {
 	if len(sealed) < 1+idSize || sealed[0] != 1 {
 		return nil, corrupt()
 	}
-	id, sealed := string(sealed[1:1+idSize]), sealed[1+idSize:]
-	if s := k.secrets.Load(); s != nil && s.id == id {
-		return openBy(s.aead, secretAAD(context_), sealed)
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	key, err := k.unwrap(context.Background(), id, 0)
+	key, err := k.read(string(sealed[1 : 1+idSize]))
 	if err != nil {
 		return nil, err
 	}
-	return gcmOpen(key, string(secretAAD(context_)), sealed)
+	return gcmOpen(key, "bartizan secret 1\x00"+context_, sealed[1+idSize:])
 }
 
 func gcm(key []byte) (cipher.AEAD, error) {
@@ -373,14 +400,10 @@ func gcmOpen(key []byte, aad string, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openBy(a, []byte(aad), sealed)
-}
-
-func openBy(a cipher.AEAD, aad, sealed []byte) ([]byte, error) {
 	if len(sealed) < nonceSize {
 		return nil, corrupt()
 	}
-	out, err := a.Open(nil, sealed[:nonceSize], sealed[nonceSize:], aad)
+	out, err := a.Open(nil, sealed[:nonceSize], sealed[nonceSize:], []byte(aad))
 	if err != nil {
 		return nil, corrupt()
 	}

@@ -32,10 +32,10 @@ func (k *Keys) Rotate(ctx context.Context, to Keep) (done security.KeyRotation, 
 		return done, fault.New(fault.Conflict, "the keys are being rotated already", "wait until that ends")
 	}
 	defer k.rotating.Unlock()
-	// Many transactions, made while mu is held: no entry goes with one of them.
+	// Many transactions: no entry goes with one of them.
 	ctx = security.Uncarried(ctx)
 	k.mu.Lock()
-	old, tenant, err := k.root, security.WrappedKey{}, error(nil)
+	old, tenant, err := k.top(), security.WrappedKey{}, error(nil)
 	if _, _, err = k.current(ctx, rootID, purposeTenant, true); err == nil {
 		tenant, err = k.ring.Live(ctx, purposeTenant)
 	}
@@ -115,9 +115,7 @@ func (k *Keys) Rotate(ctx context.Context, to Keep) (done security.KeyRotation, 
 	if err != nil {
 		return done, err
 	}
-	k.mu.Lock()
-	k.root = settled
-	k.mu.Unlock()
+	k.setTop(settled)
 	clear(old.key)
 	k.roots = making
 	return done, nil
@@ -128,14 +126,14 @@ func (k *Keys) Rotate(ctx context.Context, to Keep) (done security.KeyRotation, 
 func (k *Keys) replace(ctx context.Context, w security.WrappedKey, over *root) (children int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	was, err := k.unwrap(ctx, w.ID, 0)
+	was, err := k.unwrap(ctx, w.ID, true, 0)
 	if err != nil {
 		return 0, err
 	}
 	var parent []byte
 	if over != nil {
 		parent = over.key
-	} else if parent, err = k.unwrap(ctx, w.Parent, 0); err != nil {
+	} else if parent, err = k.unwrap(ctx, w.Parent, true, 0); err != nil {
 		return 0, err
 	}
 	key, err := random(keySize)
@@ -171,19 +169,30 @@ func (k *Keys) replace(ctx context.Context, w security.WrappedKey, over *root) (
 		}
 	}
 	if over != nil {
-		k.root = *over
+		k.setTop(*over)
 	}
 	clear(was)
-	delete(k.open, w.ID)
-	k.open[id], k.live[w.Purpose] = key, id
+	k.forget(w.ID)
+	k.remember(id, key, w.Purpose)
 	return len(r.Changed), nil
+}
+
+// top is the root key that stands.
+func (k *Keys) top() root {
+	k.memory.Lock()
+	defer k.memory.Unlock()
+	return k.root
+}
+
+func (k *Keys) setTop(r root) {
+	k.memory.Lock()
+	defer k.memory.Unlock()
+	k.root = r
 }
 
 // KeyStatus tells how the hierarchy stands.
 func (k *Keys) KeyStatus(ctx context.Context) (security.KeyStatus, error) {
-	k.mu.Lock()
-	r, beside := k.root, k.beside
-	k.mu.Unlock()
+	r, beside := k.top(), k.beside
 	s := security.KeyStatus{Root: r.kind, Device: r.form.Device, Beside: beside}
 	tenant, err := k.ring.Live(ctx, purposeTenant)
 	if fault.Is(err, fault.NotFound) {
