@@ -22,7 +22,11 @@ const (
 	moveTime = time.Second     // a move without time stops by itself
 	moveMost = time.Minute
 	stopTime = 5 * time.Second // for telling a head to stop
-	zoomRate = 20              // how often larger the picture is taken to be at full zoom, for box
+	// A head takes so many commands a second, and so many at once: more than a
+	// hand gives, less than would wear it out (H4).
+	steerRate  = 25
+	steerBurst = 50
+	zoomRate   = 20 // how often larger the picture is taken to be at full zoom, for box
 )
 
 // head is the PTZ of a device and who steers it.
@@ -34,6 +38,8 @@ type head struct {
 	mu      sync.Mutex // guards what follows
 	holder  security.Subject
 	until   timebase.Wall
+	spent   float64       // commands of the burst, at the time of the last
+	last    timebase.Wall // command
 	moving  *movement
 	node    onvif.PTZNode // as asked once of the client noded
 	noded   *onvif.Client
@@ -63,6 +69,12 @@ func (h *head) take(by security.Subject) error {
 	if held && h.holder.UserID != by.UserID && rank(h.holder.Role) >= rank(by.Role) {
 		return fault.New(fault.Conflict, h.holder.Name+" is steering this camera", "wait until "+h.until.Time().Format("15:04:05")+" UTC, or ask them to let go")
 	}
+	h.spent = max(0, h.spent-steerRate*max(0, now.Sub(h.last).Seconds()))
+	h.last = now
+	if h.spent >= steerBurst {
+		return fault.New(fault.Exhausted, "more commands came than this camera's head takes", "send at most 25 a second")
+	}
+	h.spent++
 	h.holder, h.until = by, now.Add(holdTime)
 	return nil
 }
