@@ -34,7 +34,7 @@ console: ## the console is built from its source, and what is committed is that 
 	@git diff --exit-code --stat -- console/dist console/src/api || { echo "console/dist is not what console/src builds: commit the build"; exit 1; }
 
 browser: build ## a person's way through the console, in Chromium
-	BARTIZAN_PEERS=required go test -tags browser -count=1 -timeout 10m ./conformance/...
+	BARTIZAN_PEERS=required go test -tags browser -count=1 -timeout 20m ./conformance/...
 
 fuzz: ## every fuzz target for FUZZTIME
 	./lab/fuzz.sh $(FUZZTIME)
