@@ -38,6 +38,7 @@ type NewCamera struct {
 	Pin             string
 	Record          *Record
 	Keep            *Keep
+	Position        int // on the wall; 0: behind all there are
 	Demo            bool
 	Disabled        bool // kept, and not connected to
 }

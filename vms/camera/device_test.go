@@ -240,6 +240,9 @@ func TestTwelveDevicesOfAllMakersInOneGo(t *testing.T) {
 			w.mu.Lock()
 			stored := w.byID[e.Camera].stored
 			w.mu.Unlock()
+			if stored.Position != i+1 {
+				t.Errorf("it was chosen as number %d and stands at %d", i+1, stored.Position)
+			}
 			clear, err := seal{}.Open(sealContext(e.Camera), stored.Secret)
 			if err != nil || len(clear) != 16 || secrets[string(clear)] {
 				t.Errorf("the password is %d characters, seen before %v: %v", len(clear), secrets[string(clear)], err)

@@ -131,6 +131,9 @@ func (m *Manager) addAs(ctx context.Context, id vms.CameraID, n vms.NewCamera, k
 		d.Position = max(d.Position, e.stored.Position+1)
 	}
 	m.mu.Unlock()
+	if n.Position > 0 {
+		d.Position = n.Position
+	}
 	if count >= maxCameras {
 		return "", fault.New(fault.Exhausted, "this node has as many cameras as it may have", "remove one, or add the camera to another node")
 	}

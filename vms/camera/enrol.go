@@ -29,6 +29,7 @@ const (
 // job is one enrolment.
 type job struct {
 	ended time.Time // guarded by mu; zero: under way
+	place int       // on the wall, of the first device
 
 	mu    sync.Mutex // guards state
 	state vms.Enrolment
@@ -66,7 +67,7 @@ func (m *Manager) Enrol(_ context.Context, r vms.EnrolRequest) (string, error) {
 		}
 		seen[at[0]] = true
 	}
-	j := &job{state: vms.Enrolment{ID: randomID(12)}}
+	j := &job{place: 1, state: vms.Enrolment{ID: randomID(12)}}
 	for _, d := range r.Devices {
 		address := d.Address
 		if at, err := candidates(address); err == nil && strings.Contains(address, "://") {
@@ -94,6 +95,10 @@ func (m *Manager) Enrol(_ context.Context, r vms.EnrolRequest) (string, error) {
 		return "", fault.New(fault.Exhausted, "too many enrolments are under way", "wait until one is done")
 	}
 	m.jobs[j.state.ID] = j
+	// They stand on the wall in the order they were chosen, whoever is done first.
+	for _, e := range m.byID {
+		j.place = max(j.place, e.stored.Position+1)
+	}
 	ctx := m.ctx
 	m.wg.Go(func() { m.work(ctx, j, r) })
 	return j.state.ID, nil
@@ -657,7 +662,7 @@ func (e *enrolling) add(ctx context.Context, title string, s vms.StoredDevice) e
 	}
 	ctx, _ = security.Carry(ctx, security.Entry{At: e.m.cfg.Clock.Now(), User: by.Name, UserID: by.UserID, Via: by.Via, Session: by.Session, Remote: by.Remote, Device: by.Device,
 		Action: "cameras.add", Resource: security.Resource{Kind: "camera", ID: string(s.Camera)}, Outcome: security.Allowed, After: string(told)})
-	_, err = e.m.addAs(ctx, s.Camera, vms.NewCamera{Name: title, MainURL: e.main, SubURL: e.sub, Username: e.user, Password: e.password.Reveal(), Pin: e.stream},
+	_, err = e.m.addAs(ctx, s.Camera, vms.NewCamera{Name: title, MainURL: e.main, SubURL: e.sub, Username: e.user, Password: e.password.Reveal(), Pin: e.stream, Position: e.job.place + e.i},
 		func(ctx context.Context, c vms.StoredCamera) error { return e.m.cfg.Devices.PutDevice(ctx, s, c) })
 	if err != nil {
 		return err
