@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -328,38 +327,7 @@ func TestH02_UnknownFieldsAreRefused(t *testing.T) {
 // control: the same command by who may does move it.
 func TestH04_PTZWithoutRightFloodAndHold(t *testing.T) {
 	s := open(t, "")
-	lab, err := onvif.NewSite(onvif.SiteConfig{Devices: []onvif.Config{{Host: "127.0.0.1", PTZ: true, User: "root", Password: "Pass-w0rd!"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- lab.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("the lab ended with %v", err)
-		}
-	})
-	if err := lab.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	d := lab.Devices()[0]
-	work := s.root.ask(t, "POST", "/api/v1/enrolments", object{"devices": []object{{"address": d.URL(), "username": "root", "password": "Pass-w0rd!"}}, "rotate": false, "prepare": false}, 202).text("id")
-	var e struct {
-		Done    bool
-		Devices []struct{ Camera, Title string }
-	}
-	until(t, time.Minute, "the camera to be enrolled", func() bool {
-		if err := json.Unmarshal([]byte(s.root.ask(t, "GET", "/api/v1/enrolments/"+work, nil, 200).body), &e); err != nil {
-			t.Fatal(err)
-		}
-		return e.Done
-	})
-	id := e.Devices[0].Camera
-	if id == "" {
-		t.Fatalf("the camera was not enrolled: %+v", e)
-	}
+	d, id := s.device(t, onvif.Config{PTZ: true})
 	ptz := "/api/v1/cameras/" + id + "/ptz"
 	role := s.nobody(t)
 	anna, bert := s.enter(t, "anna", role, "127.0.0.3"), s.enter(t, "bert", role, "127.0.0.4")

@@ -95,6 +95,9 @@ func describe(q vms.Quality, k *onvif.VideoEncoderConfiguration) map[string]stri
 	if k.AnchorDistance > 0 {
 		out[at+"B-frames"] = map[bool]string{true: "yes", false: "none"}[k.AnchorDistance > 1]
 	}
+	if k.Signed != nil {
+		out[at+"signed by the camera"] = map[bool]string{true: "yes", false: "no"}[*k.Signed]
+	}
 	return out
 }
 
@@ -154,7 +157,7 @@ type wish struct {
 }
 
 // wishes says what encoders should be: playable by browsers, key pictures often
-// enough, no B-frames. What a person chose beyond that stays.
+// enough, no B-frames, signed where the camera can (X.1453 §8.2-1). What a person chose beyond that stays.
 func wishes(ctx context.Context, c *onvif.Client, at choice) []wish {
 	var out []wish
 	for _, x := range []struct {
@@ -187,6 +190,10 @@ func wishes(ctx context.Context, c *onvif.Client, at choice) []wish {
 		}
 		if w.want.AnchorDistance > 1 {
 			w.want.AnchorDistance = 1
+		}
+		if o := optionsFor(options, codecOf(&w.want)); o != nil && o.Signing && w.want.Signed != nil {
+			yes := true
+			w.want.Signed = &yes
 		}
 		out = append(out, w)
 	}
@@ -225,9 +232,9 @@ func settingsFor(all []wish) []vms.DeviceSetting {
 	var out []vms.DeviceSetting
 	for _, w := range all {
 		is, want := describe(w.quality, &w.is), describe(w.quality, &w.want)
-		for _, name := range []string{"codec", "size", "key picture every", "B-frames"} {
+		for _, name := range []string{"codec", "size", "key picture every", "B-frames", "signed by the camera"} {
 			name = string(w.quality) + " stream: " + name
-			if want[name] != "" {
+			if want[name] != "" && want[name] != "no" {
 				out = append(out, vms.DeviceSetting{Name: name, Wanted: want[name], Actual: is[name]})
 			}
 		}
@@ -254,7 +261,12 @@ func fulfil(ctx context.Context, c *onvif.Client, w *wish) (changed bool, err er
 		}
 		return err
 	}
-	if err := set(w.want); err != nil {
+	err = set(w.want)
+	if err != nil && signed(w.want) != signed(w.is) {
+		w.want.Signed = w.is.Signed // it offers to sign and does not take it: the rest counts all the same
+		err = set(w.want)
+	}
+	if err != nil {
 		return false, err
 	}
 	if w.is.AnchorDistance > 1 {
@@ -297,8 +309,10 @@ func unbend(ctx context.Context, c *onvif.Client, w *wish, set func(onvif.VideoE
 }
 
 func same(a, b onvif.VideoEncoderConfiguration) bool {
-	return strings.EqualFold(a.Encoding, b.Encoding) && a.Size == b.Size && a.GovLength == b.GovLength && a.AnchorDistance == b.AnchorDistance
+	return strings.EqualFold(a.Encoding, b.Encoding) && a.Size == b.Size && a.GovLength == b.GovLength && a.AnchorDistance == b.AnchorDistance && signed(a) == signed(b)
 }
+
+func signed(k onvif.VideoEncoderConfiguration) bool { return k.Signed != nil && *k.Signed }
 
 // setClock brings the device's clock to ours, keeping its time zone.
 func setClock(ctx context.Context, c *onvif.Client) (before time.Duration, changed bool, err error) {
