@@ -17,6 +17,7 @@ need gst-launch-1.0 gstreamer1.0-tools
 need cvlc vlc-bin vlc-plugin-base
 need git git
 need softhsm2-util softhsm2
+need tshark tshark
 need ip iproute2
 need unshare util-linux
 need curl curl ca-certificates
