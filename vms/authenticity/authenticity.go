@@ -172,7 +172,7 @@ func (r *Room) look(ctx context.Context) {
 			continue
 		}
 		ctx, cancel := context.WithCancel(ctx)
-		w := &watcher{r: r, id: id, name: name, cancel: cancel, done: make(chan struct{}), open: make(map[stretch]*vms.Authentic)}
+		w := &watcher{r: r, id: id, name: name, cancel: cancel, done: make(chan struct{}), open: make(map[stretch]*vms.Authentic), alarmed: make(map[vms.Verdict]timebase.Wall)}
 		r.watchers[id] = w
 		go func() {
 			defer close(w.done)

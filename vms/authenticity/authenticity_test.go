@@ -375,6 +375,19 @@ func TestC5SigningStopped(t *testing.T) {
 		if is(a, vms.VerdictStopped) < 9*time.Second || !w.alarmed("does not now") {
 			t.Errorf("%v %q", a, w.alarms)
 		}
+		// It goes on, and off and on again: one alarm of each kind is enough.
+		for range 3 {
+			w.send(film{key: key, begin: time.Now(), edit: strip}.units(w.t))
+		}
+		told := 0
+		for _, a := range w.alarms {
+			if strings.Contains(a, "does not now") {
+				told++
+			}
+		}
+		if told != 1 || len(w.alarms) > 3 {
+			t.Errorf("%d alarms: %q", told, w.alarms)
+		}
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 )
 
 const (
+	quiet    = timebase.Wall(time.Minute) // what goes on, or begins again so soon, is one alarm
 	near     = timebase.Wall(time.Second) // stretches no further apart are one
 	keepTime = 5 * time.Second            // bounds writing down
 	// A camera that signs has stopped when its signatures stay away for twice
@@ -57,6 +58,7 @@ type watcher struct {
 	claimed  bool   // this run has claimed a time
 	other    string // why this run's signer is not the pinned one
 	open     map[stretch]*vms.Authentic
+	alarmed  map[vms.Verdict]timebase.Wall // until when somebody was told of
 	kept     timebase.Wall
 }
 
@@ -305,17 +307,23 @@ func short(hex string) string { return hex[:min(len(hex), 16)] }
 // add lengthens a stretch, or begins one and tells of it where somebody should look.
 func (w *watcher) add(v vms.Verdict, message string, from, to timebase.Wall, n int64) {
 	to += max(w.period, timebase.Wall(time.Millisecond))
+	if v.Alarming() {
+		defer func() { w.alarmed[v] = max(w.alarmed[v], to) }()
+	}
 	k := stretch{v, message}
 	x := w.open[k]
 	if x != nil && from-x.To < near {
 		x.To, x.Pictures = max(x.To, to), x.Pictures+n
 		return
 	}
-	if x != nil || len(w.open) >= 16 { // messages of a stranger may be many
+	switch {
+	case x != nil:
+		w.keep(context.Background())
+	case len(w.open) >= 16: // messages of a stranger may be many
 		w.keep(context.Background())
 		clear(w.open)
 	}
-	if v.Alarming() {
+	if v.Alarming() && from-w.alarmed[v] > quiet {
 		w.r.cfg.Alarm(w.name, w.id, fmt.Sprintf("%s (since %s)", message, from.Time().Format("2006-01-02 15:04:05")))
 	}
 	w.open[k] = &vms.Authentic{From: from, To: to, Verdict: v, Message: message, Pictures: n}
