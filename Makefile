@@ -33,8 +33,10 @@ console: ## the console is built from its source, and what is committed is that 
 	cd console && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
 	@git diff --exit-code --stat -- console/dist console/src/api || { echo "console/dist is not what console/src builds: commit the build"; exit 1; }
 
-browser: build ## a person's way through the console, in Chromium
-	BARTIZAN_PEERS=required go test -tags browser -count=1 -timeout 20m ./conformance/...
+browser: build ## a person's way through the console, in Chromium: the trials with the tag alone, unit has run the others
+	@trials=$$(grep -rl '^//go:build browser' --include='*_test.go' conformance | xargs grep -hoE '^func Test[A-Za-z0-9_]+' | sed 's/^func //' | paste -sd '|'); \
+	test -n "$$trials" && echo "in Chromium: $$trials" && \
+	BARTIZAN_PEERS=required go test -tags browser -count=1 -timeout 20m -run "^($$trials)\$$" ./conformance/...
 
 fuzz: ## every fuzz target for FUZZTIME
 	./lab/fuzz.sh $(FUZZTIME)
