@@ -19,6 +19,10 @@ dir=$1 binary=$2 target=$3 time=$4 cache=$5
 cd "$dir"
 if said=$("$binary" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$time" -test.fuzzminimizetime 10x -test.parallel 1 -test.fuzzcachedir "$cache" 2>&1); then
   echo "ok    $target  $(echo "$said" | grep -oE 'execs: [0-9]+' | tail -n 1)  $dir"
+elif echo "$said" | grep -q 'context deadline exceeded' && ! echo "$said" | grep -qE 'Failing input|panic|fuzzing process'; then
+  # The engine was cut off by its own time while a worker still answered; no
+  # input failed. A target that only ever ends so would show no execs here.
+  echo "ok    $target  $(echo "$said" | grep -oE 'execs: [0-9]+' | tail -n 1)  $dir  (ended by its time)"
 else
   echo "FAIL  $target  $dir"; echo "$said"; exit 1
 fi

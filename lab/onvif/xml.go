@@ -177,7 +177,7 @@ func duration(s string, now time.Time) (time.Duration, error) {
 		}
 		u, known := units[rest[i]]
 		v, err := strconv.ParseFloat(rest[:i], 64)
-		if err != nil || !known || v > 1e6 {
+		if err != nil || !known || float64(total)+v*float64(u) > 1e18 { // 31 years
 			return 0, bad
 		}
 		total += time.Duration(v * float64(u))

@@ -25,7 +25,12 @@ const (
 	tableShift = 2
 )
 
-// encodeTable is lossless for any parts whose DTS of a track never fall.
+// maxDTS leaves room for a step's flags within the numbers a table may hold:
+// fifty thousand years at 90 kHz.
+const maxDTS = 1 << 57
+
+// encodeTable is lossless for any parts whose DTS of a track never fall, and
+// are at most maxDTS.
 func encodeTable(t table) []byte {
 	b := make([]byte, 0, 32+6*len(t.Parts))
 	b = append(b, tableVersion)
@@ -140,7 +145,7 @@ func decodeTable(b []byte) (table, error) {
 	count := d.number(maxParts)
 	var last, unit [2]int64
 	for k := range 2 {
-		last[k], unit[k] = d.number(1<<62), d.number(1<<40)
+		last[k], unit[k] = d.number(maxDTS), d.number(maxDTS)
 	}
 	if d.bad || count > int64(len(d.b)) {
 		return t, badTable()
@@ -166,7 +171,7 @@ func decodeTable(b []byte) (table, error) {
 			p.AudioDTS = last[1]
 		}
 		p.Size = int(d.number(maxSealed))
-		if d.bad || p.VideoDTS < 0 && p.AudioDTS < 0 {
+		if d.bad || p.VideoDTS < 0 && p.AudioDTS < 0 || max(last[0], last[1]) > maxDTS {
 			return t, badTable()
 		}
 	}

@@ -58,8 +58,7 @@ func parseMux(r *bits.Reader, b []byte, alone bool) (m Mux, err error) {
 	}
 	to := r.Pos()
 	if left := r.Left(); alone && left < muxTail && r.Bits(left) == 0 { // some servers leave the rest out, all of it zero
-		m.Config = cut(b, from, to)
-		return m, nil
+		return m.with(cut(b, from, to))
 	}
 	if r.Bits(3) != 0 { // frameLengthType: only byte counted frames
 		return m, errMux
@@ -81,7 +80,16 @@ func parseMux(r *bits.Reader, b []byte, alone bool) (m Mux, err error) {
 	if r.Err() != nil || m.OtherBits >= 1<<20 {
 		return m, errMux
 	}
-	m.Config = cut(b, from, to)
+	return m.with(cut(b, from, to))
+}
+
+// with is m with a configuration that can also be read by itself: some can only
+// be read with what follows them.
+func (m Mux) with(config []byte) (Mux, error) {
+	if _, err := Parse(config); err != nil {
+		return m, err
+	}
+	m.Config = config
 	return m, nil
 }
 

@@ -62,7 +62,8 @@ func parameter(body []byte) (value string, ok bool) {
 	for l := range strings.Lines(string(body)) {
 		name, v, found := strings.Cut(l, ":")
 		if found && strings.EqualFold(strings.TrimSpace(name), "mikey") {
-			return strings.TrimSpace(v), true
+			v = strings.TrimSpace(v)
+			return v, !strings.Contains(v, "\r")
 		}
 	}
 	return "", false

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 )
 
 // reader cuts a connection's bytes into interleaved frames and messages
@@ -104,6 +105,8 @@ func (f *reader) next() (ch byte, pkt []byte, m *message, ok bool, err error) {
 			f.r += n
 			f.run = 0
 			return 0, nil, m, true, nil
+		} else if begins && len(b) < len("RTSP/") && strings.HasPrefix("RTSP/", string(b)) {
+			return 0, nil, nil, false, nil // after garbage, and cut in the word that would tell
 		}
 		n := skip(b)
 		f.r += n
