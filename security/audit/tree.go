@@ -419,7 +419,7 @@ func parseTree(text string) (s Signed, err error) {
 		return Signed{}, bad
 	}
 	root, err := base64.StdEncoding.Strict().DecodeString(f[2])
-	if err != nil || len(root) != tlog.HashSize {
+	if err != nil || len(root) != tlog.HashSize || len(f[2]) != base64.StdEncoding.EncodedLen(tlog.HashSize) { // the decoder looks past \r
 		return Signed{}, bad
 	}
 	copy(s.Root[:], root)
